@@ -20,8 +20,7 @@ from typing import Any, Protocol, cast
 
 from .catalogue import CATALOGUE
 from .errors import TraceError
-from .event import EventSpec as EventSpec
-from .event import Probe
+from .event import EventSpec, Probe
 
 
 class Context(Protocol):
@@ -83,6 +82,7 @@ class Tracepoint:
     __slots__ = ("_probes", "_scene", "fire", "id", "spec")
 
     def __init__(self, spec: EventSpec, event_id: int, scene: Scene) -> None:
+        """Make the tracepoint of `spec`, with no probe."""
         self.spec = spec
         self.id = event_id
         self.fire: Fire | None = None
@@ -90,6 +90,7 @@ class Tracepoint:
         self._probes: tuple[Probe, ...] = ()
 
     def __repr__(self) -> str:
+        """Say which event, and how many listen."""
         return f"<Tracepoint {self.spec.full_name} probes={len(self._probes)}>"
 
     @property
@@ -231,6 +232,7 @@ class Tracepoints:
     violation_report: Tracepoint
 
     def __init__(self, scene: Scene, catalogue: Sequence[EventSpec] = CATALOGUE) -> None:
+        """Make one tracepoint per event of the catalogue, ids from 1."""
         self._by_full_name: dict[str, Tracepoint] = {}
         for event_id, spec in enumerate(catalogue, 1):
             assert not hasattr(self, spec.name), f"two tracepoints are named {spec.name}"
@@ -247,6 +249,7 @@ class Tracepoints:
         return iter(self._by_full_name.values())
 
     def __len__(self) -> int:
+        """Count the tracepoints."""
         return len(self._by_full_name)
 
     def matching(self, pattern: str) -> list[Tracepoint]:
