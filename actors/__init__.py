@@ -1,0 +1,16 @@
+"""Who runs: the interleaver, messages, processors, nodes, grace periods, work pools and notifiers.
+
+This room knows hardware and engines but no Linux subsystem: they run the handlers which the kernel room registers.
+It imports only the traces room, and it is the only room (beside the front door) that imports trio.
+"""
+
+from .actor import Actor as Actor
+from .actor import Unwind as Unwind
+from .clock import Clock as Clock
+from .interleaver import Interleaver as Interleaver
+from .interleaver import Outcome as Outcome
+from .interleaver import RunLimits as RunLimits
+from .mailbox import Mailbox as Mailbox
+from .mailbox import Message as Message
+from .operation import Op as Op
+from .operation import OpKind as OpKind

@@ -1,0 +1,164 @@
+"""An actor: a trio task whose coroutine the interleaver resumes, one operation at a time.
+
+Life: *newborn* (its trio task is being started) → *live* (detached from trio; in ``interleaver.enabled`` while its pending
+operation may be performed) → *finished* (its coroutine has reattached itself and its trio task ends).  An actor that is
+to stop early gets `Unwind` thrown in, at the operation it waits at, and ends the same way: as a trio task, with its own
+stack, and with every ``finally`` run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import trio
+
+from .clock import Clock
+from .operation import Op, OpKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .interleaver import Interleaver
+
+NOT_ENABLED = -1
+
+
+class Unwind(BaseException):
+    """Thrown into an actor that must end now: the run stops.  Never catch it without raising it again."""
+
+
+def _retire(actor: Actor) -> None:
+    actor.interleaver.retire(actor)
+
+
+def _fall_asleep(actor: Actor) -> None:
+    actor.block()
+    actor.interleaver.set_timer(actor.wake_at_ns, actor)
+
+
+START = Op(OpKind.START, "start")
+SLEEP = Op(OpKind.SLEEP, "timer", admit=_fall_asleep)
+FINISHED = Op(OpKind.FINISH, "finish", admit=_retire)
+
+
+class Actor:
+    """Something that runs by itself and meets others only in operations and messages.
+
+    Subclasses write `body`.  ``cpu_id`` is the processor it runs on, or -1; ``pid`` and ``comm`` are what traces show.
+    A ``daemon`` may be left waiting for messages when the run ends; any other blocked actor is a deadlock.
+    """
+
+    daemon: ClassVar[bool] = False
+
+    __slots__ = (
+        "blocked",
+        "clock",
+        "comm",
+        "coroutine",
+        "cpu_id",
+        "failure",
+        "idle_op",
+        "interleaver",
+        "name",
+        "off_cpu",
+        "pending",
+        "pid",
+        "result",
+        "send",
+        "serial",
+        "slot",
+        "stamp",
+        "throw",
+        "wake_at_ns",
+    )
+
+    def __init__(self, interleaver: Interleaver, name: str, *, cpu_id: int = -1, pid: int = 0) -> None:
+        self.interleaver = interleaver
+        self.name = name
+        self.comm = name
+        self.cpu_id = cpu_id
+        self.pid = pid
+        self.clock = Clock()
+        self.pending: Op = START
+        self.blocked = False  # its pending operation must wait for another actor
+        self.slot = NOT_ENABLED  # index in interleaver.enabled
+        self.off_cpu = False  # a thread that must first be given its processor: see `take_processor`
+        self.serial = -1  # order of birth
+        self.stamp = 0  # for the strategy's own use
+        self.coroutine: Any = None
+        self.send: Callable[[None], Op] = self._unborn
+        self.throw: Callable[[BaseException], Op] | None = None
+        self.failure: BaseException | None = None
+        self.wake_at_ns = 0
+        self.result: Any = None  # what a performed operation hands back
+        self.idle_op: Op | None = None  # waiting here is rest, not deadlock
+
+    async def body(self) -> None:
+        """What this actor does; every await in it leads to an `Op`."""
+        raise NotImplementedError
+
+    def _unborn(self, _: None) -> Op:
+        raise RuntimeError(f"{self.name} has no trio task yet")
+
+    # What the pending operation's owner asks of the actor.
+
+    def block(self) -> None:
+        """Take this actor out of the enabled ones until `unblock`: its pending operation cannot be performed."""
+        self.blocked = True
+        self.interleaver.disable(self)
+
+    def unblock(self) -> None:
+        """Its pending operation may be performed again."""
+        self.blocked = False
+        self.interleaver.enable(self)
+
+    def block_spinning(self) -> None:
+        """Block without giving up what this actor runs on; the same as `block` where that is nothing."""
+        self.block()
+
+    def goes_first(self) -> bool:
+        """Whether nothing else on the same clock is to be preferred (`Timed` asks)."""
+        return True
+
+    def preferred(self) -> Actor:
+        """Who is to be preferred where `goes_first` is false."""
+        return self
+
+    async def sleep(self, duration_ns: int) -> None:
+        """Block this actor for `duration_ns` of virtual time, at least."""
+        self.wake_at_ns = self.interleaver.now_ns + duration_ns
+        await SLEEP
+
+    def take_processor(self) -> None:
+        """Called before a step while ``off_cpu`` is set."""
+
+    def on_finished(self) -> None:
+        """Called once, by the interleaver, when the body has ended."""
+
+    # The trio task.
+
+    async def live(self) -> None:
+        """Run `body` as a trio task that is detached from trio while it is alive."""
+        task = trio.lowlevel.current_task()
+        self.coroutine = task.coro
+        self.send = task.coro.send
+        self.throw = task.coro.throw
+        try:
+            await trio.lowlevel.temporarily_detach_coroutine_object(_cannot_abort)
+            await self.body()
+        except Unwind:
+            pass
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            await trio.lowlevel.reattach_detached_coroutine_object(task, FINISHED)
+
+    def __repr__(self) -> str:
+        """Name the actor and what it waits at."""
+        return f"<{self.name} at {self.pending!r}>"
+
+
+def _cannot_abort(_: Any) -> trio.lowlevel.Abort:
+    # Cancellation reaches the interleaver, which unwinds every actor; a detached task cannot be aborted by itself.
+    return trio.lowlevel.Abort.FAILED

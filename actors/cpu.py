@@ -1,0 +1,318 @@
+"""A processor: its interrupt context, and the run queue of its threads.
+
+Three kinds of context share a processor, the higher ones first: hard interrupts (the `Cpu` actor itself, receiving messages
+while interrupts are enabled), soft interrupts (`SoftIrq`), threads.  The processor decides which of them *may* take the next
+step; which of those *does* is the strategy's decision:
+
+* while a hard interrupt is being handled, only its handler;
+* while soft interrupts run, they and hard interrupts;
+* otherwise the current thread, and every queued thread where the current one can be preempted:
+  it waits, or ``preempt_count`` is 0, interrupts are on and the kernel is preemptible (``full``), or it is at `cond_resched`.
+
+The rules stand in `Cpu.settle`, which is called when one of their inputs changed and more than one context is concerned.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from .actor import Actor
+from .clock import Clock
+from .mailbox import Mailbox, Message
+from .operation import Op, OpKind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .interleaver import Interleaver
+    from .thread import KernelThread
+
+def _offer(thread: Any) -> None:
+    if thread.cpu.queue:
+        thread.cpu.offers_processor = True
+        thread.cpu.settle()
+
+
+def _withdraw(thread: Any) -> None:
+    if thread.cpu.offers_processor:
+        thread.cpu.offers_processor = False
+        thread.cpu.settle()
+
+
+COND_RESCHED = Op(OpKind.RESCHEDULE, "cond_resched", admit=_offer, perform=_withdraw)
+"""Awaited by a thread to let another one have the processor, whatever the preemption model."""
+
+
+class InterruptMailbox(Mailbox):
+    """Messages to a processor; they wait while its interrupts are disabled."""
+
+    __slots__ = ("cpu",)
+
+    def __init__(self, cpu: Cpu) -> None:
+        super().__init__(cpu)
+        self.cpu = cpu
+
+    def may_receive(self) -> bool:
+        """Whether an interrupt waits and may come in."""
+        return bool(self._queue) and not self.cpu.irqs_off and not self.cpu.in_hardirq
+
+
+class Cpu(Actor):
+    """One processor.
+
+    ``handlers`` maps message classes to functions of (cpu, message), plain or async; ``on_switch`` functions are told
+    (cpu, previous, next, preempted) of every context switch, where None is the idle thread.
+    """
+
+    daemon = True
+
+    __slots__ = (
+        "current",
+        "handlers",
+        "in_hardirq",
+        "in_softirq",
+        "in_user_mode",
+        "irqs_off",
+        "mailbox",
+        "node",
+        "offers_processor",
+        "on_switch",
+        "online",
+        "preempt_model",
+        "qs_needed",
+        "queue",
+        "runs_threads",
+        "slice_max_ns",
+        "softirq",
+    )
+
+    def __init__(self, interleaver: Interleaver, cpu_id: int, node: int, *, preempt_model: str, tick_ns: int) -> None:
+        super().__init__(interleaver, f"cpu/{cpu_id}", cpu_id=cpu_id)
+        self.clock = Clock()
+        self.comm = f"swapper/{cpu_id}"
+        self.node = node
+        self.online = False
+        self.preempt_model = preempt_model
+        self.slice_max_ns = tick_ns
+        self.handlers: dict[type[Message], Callable[[Cpu, Any], Awaitable[None] | None]] = {}
+        self.on_switch: list[Callable[[Cpu, KernelThread | None, KernelThread | None, bool], object]] = []
+        self.mailbox = InterruptMailbox(self)
+        # Who has the processor.
+        self.current: KernelThread | None = None
+        self.queue: deque[KernelThread] = deque()  # runnable, not current
+        self.offers_processor = False  # the current thread is at cond_resched
+        self.irqs_off = 0
+        self.in_hardirq = False
+        self.in_softirq = False
+        self.runs_threads = True
+        self.in_user_mode = False  # the current thread is between two calls into the kernel
+        self.softirq: SoftIrq | None = None
+        # The grace period this processor still owes a quiescent state for; 0: none.
+        self.qs_needed: int | None = None
+
+    # --- interrupts
+
+    async def body(self) -> None:
+        """Take interrupts for ever."""
+        while True:
+            message = await self.mailbox.receive()
+            current = self.current
+            self.pid, self.comm = (current.pid, current.comm) if current else (0, f"swapper/{self.cpu_id}")
+            name = type(message).__name__
+            tracepoints = self.interleaver.tracepoints
+            if (fire := tracepoints.irq_handler_entry.fire) is not None:
+                fire(0, name)
+            pending = self.handlers[type(message)](self, message)
+            if pending is not None:
+                self.in_hardirq = True
+                self.settle()
+                await pending
+                self.in_hardirq = False
+                self.settle()
+            if self.softirq is not None:
+                self.softirq.nudge()
+            if (fire := tracepoints.irq_handler_exit.fire) is not None:
+                fire(0, 1)
+
+    def local_irq_disable(self) -> None:
+        """Let no interrupt in until `local_irq_enable`; nests."""
+        self.irqs_off += 1
+        if self.irqs_off == 1:
+            if self.slot >= 0 and self.pending is self.idle_op:
+                self.block()
+            if self.queue:
+                self.settle()
+
+    def local_irq_enable(self) -> None:
+        """Undo one `local_irq_disable`."""
+        self.irqs_off -= 1
+        if not self.irqs_off:
+            if self.mailbox:
+                self.mailbox.arrived()
+            if self.softirq is not None:
+                self.softirq.nudge()
+            if self.queue:
+                self.settle()
+
+    def raise_softirq(self, vector: int, action: Callable[[Cpu], Awaitable[None]]) -> None:
+        """Have `action` run in soft-interrupt context on this processor, soon; once, however often it is raised."""
+        if (fire := self.interleaver.tracepoints.softirq_raise.fire) is not None:
+            fire(vector)
+        if self.softirq is None:
+            self.softirq = SoftIrq(self)
+            self.interleaver.spawn(self.softirq)
+        self.softirq.raised[vector] = action
+        self.softirq.nudge()
+
+    # --- threads
+
+    def enqueue(self, thread: KernelThread) -> None:
+        """A thread became runnable here."""
+        thread.off_cpu = True
+        self.queue.append(thread)
+        if (fire := self.interleaver.tracepoints.sched_waking.fire) is not None:
+            fire(thread.comm, thread.pid, 120, self.cpu_id)
+        if self.runs_threads and self.switchable():
+            self.interleaver.enable(thread)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no context of this processor has anything to do: an extended quiescent state for RCU."""
+        softirq = self.softirq
+        return self.current is None and not self.in_hardirq and not self.in_softirq and not (softirq and softirq.raised)
+
+    def switchable(self) -> bool:
+        """Whether a queued thread may have the processor."""
+        current = self.current
+        if current is None:
+            return True
+        if current.preempt_count or self.irqs_off:
+            return False
+        return current.blocked or self.preempt_model == "full" or self.offers_processor
+
+    def settle(self) -> None:
+        """Bring the enabled contexts of this processor in line with the rules at the head of this file."""
+        interleaver = self.interleaver
+        hard, soft = self.in_hardirq, self.in_softirq
+        self.runs_threads = runs_threads = not (hard or soft)
+        softirq = self.softirq
+        if softirq is not None and soft and not softirq.blocked:
+            if hard:
+                interleaver.disable(softirq)
+            else:
+                interleaver.enable(softirq)
+        current = self.current
+        if current is not None and not current.blocked:
+            if runs_threads:
+                interleaver.enable(current)
+            else:
+                interleaver.disable(current)
+        others = runs_threads and self.switchable()
+        for thread in self.queue:
+            if others:
+                interleaver.enable(thread)
+            else:
+                interleaver.disable(thread)
+
+    def put_current(self) -> None:
+        """The current thread is no more on this processor, which is idle until a queued thread steps."""
+        previous, self.current = self.current, None
+        if previous is not None:
+            previous.off_cpu = True
+            self._switched(previous, None, preempted=False)
+            if self.queue:
+                self.settle()
+
+    def switch_to(self, thread: KernelThread) -> None:
+        """Make a queued thread current; the previous one, if it could go on, is preempted."""
+        previous = self.current
+        self.offers_processor = False
+        self.queue.remove(thread)
+        preempted = False
+        if previous is not None:
+            previous.off_cpu = True
+            if not previous.blocked:
+                preempted = True
+                self.queue.append(previous)
+        thread.off_cpu = False
+        thread.slice_ns = self.interleaver.now_ns
+        self.current = thread
+        self._switched(previous, thread, preempted=preempted)
+        if self.queue:
+            self.settle()
+
+    def _switched(self, previous: KernelThread | None, thread: KernelThread | None, *, preempted: bool) -> None:
+        if (fire := self.interleaver.tracepoints.sched_switch.fire) is not None:
+            idle = f"swapper/{self.cpu_id}"
+            old = (previous.comm, previous.pid, 120) if previous else (idle, 0, 120)
+            new = (thread.comm, thread.pid, 120) if thread else (idle, 0, 120)
+            state = TASK_RUNNING if previous is None or not previous.blocked else TASK_UNINTERRUPTIBLE
+            fire(*old, state, *new)
+        for told in self.on_switch:
+            told(self, previous, thread, preempted)
+
+
+TASK_RUNNING = 0
+TASK_UNINTERRUPTIBLE = 2
+
+
+class SoftIrq(Actor):
+    """The soft-interrupt context of one processor; made on first use.
+
+    ``raised`` holds the pending actions by vector number, lowest first.  Runs between steps of threads that have soft
+    interrupts enabled; hard interrupts come in between its own steps.
+    """
+
+    daemon = True
+
+    __slots__ = ("_run", "cpu", "raised")
+
+    def __init__(self, cpu: Cpu) -> None:
+        super().__init__(cpu.interleaver, f"ksoftirqd/{cpu.cpu_id}", cpu_id=cpu.cpu_id)
+        self.cpu = cpu
+        self.clock = cpu.clock
+        self.raised: dict[int, Callable[[Cpu], Awaitable[None]]] = {}
+        self._run = Op(OpKind.WAIT, f"softirqs of {cpu.name}", admit=self._admit)
+        self.idle_op = self._run
+
+    def _admit(self, actor: Actor) -> None:
+        if not self._may_run():
+            self.block()
+
+    def _may_run(self) -> bool:
+        cpu = self.cpu
+        if not self.raised or cpu.irqs_off or cpu.in_hardirq:
+            return False
+        return cpu.current is None or not cpu.current.bh_count
+
+    def nudge(self) -> None:
+        """Go on if what kept soft interrupts from running is over."""
+        if self.blocked and self.pending is self._run and self._may_run():
+            self.unblock()
+
+    def unblock(self) -> None:
+        """Go on, unless a hard interrupt is being handled."""
+        self.blocked = False
+        if not self.cpu.in_hardirq:
+            self.interleaver.enable(self)
+
+    async def body(self) -> None:
+        """Run raised actions for ever."""
+        cpu = self.cpu
+        tracepoints = self.interleaver.tracepoints
+        while True:
+            await self._run
+            if not self._may_run():
+                continue
+            vector = min(self.raised)
+            action = self.raised.pop(vector)
+            cpu.in_softirq = True
+            cpu.settle()
+            if (fire := tracepoints.softirq_entry.fire) is not None:
+                fire(vector)
+            await action(cpu)
+            if (fire := tracepoints.softirq_exit.fire) is not None:
+                fire(vector)
+            cpu.in_softirq = False
+            cpu.settle()

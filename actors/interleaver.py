@@ -1,0 +1,368 @@
+"""The interleaver: resumes one actor at a time, and takes every decision about which.
+
+All actors are trio tasks of one nursery.  A live one is detached from trio, and `Interleaver` resumes its coroutine with
+``send``; between two operations of an actor nothing else runs.  The interleaver itself is the task that called `run`: every
+``BURST`` steps it awaits a trio checkpoint, so streams, signals and other trio tasks live.
+
+The state of a run that decisions depend on is here: the enabled actors, the timers, virtual time, the tape.  Invariants:
+
+* I1  ``enabled[actor.slot] is actor`` for each enabled actor, and ``slot`` is -1 for every other.
+* I2  An actor's pending operation is performed only while the actor is enabled.
+* I3  The order of ``enabled`` depends only on earlier decisions (swap-remove, append): never on addresses or hashes.
+
+A run ends when nothing is enabled and no timer is set, when it is stopped (`stop`), at its limits, when an actor fails, or
+when trio cancels it.  In each case every actor is unwound and ends as a trio task before `run` returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..traces import Tracepoints
+from .actor import NOT_ENABLED, Actor, Unwind
+from .clock import Clock
+from .operation import Op, OpKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .strategies import Strategy
+
+BURST = 4096
+"""Steps between two trio checkpoints."""
+
+UNWIND_MAX = 100
+"""Operations an actor may still await while it is unwound, before it is given up as ill-behaved."""
+
+
+class Outcome(Enum):
+    """Why a run ended; the values are the sentences shown to the user."""
+
+    FINISHED = "every task finished"
+    STOPPED = "stopped at a violation"
+    DEADLOCK = "nothing can go on"
+    STEP_LIMIT = "the step limit was reached"
+    INTERRUPTED = "interrupted"
+    FAILED = "an actor failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Where a run is cut off: ``steps_max`` operations performed."""
+
+    steps_max: int = 100_000_000
+
+
+class _Nobody:
+    """Who runs before the first step."""
+
+    name = "boot"
+    cpu_id = 0
+    pid = 0
+    comm = "swapper/0"
+
+
+class Interleaver:
+    """Runs actors one step at a time, in the order a strategy decides.
+
+    ``on_pause`` functions are called at every trio checkpoint, with no argument; ``on_step`` (None by default) after each
+    step: for invariant checkers.  Not reusable: one interleaver, one run.
+    """
+
+    def __init__(self, strategy: Strategy, *, limits: RunLimits | None = None) -> None:
+        self.strategy = strategy
+        self.limits = limits or RunLimits()
+        self.now_ns = 0
+        self.steps = 0
+        self.tape: list[int] = []
+        self.enabled: list[Actor] = []
+        self.actors: dict[Actor, None] = {}  # all live ones, in order of birth
+        self.running: Actor = _Nobody()  # type: ignore[assignment]  # satisfies all that is read of it
+        self.next_message = 1
+        self.tracepoints = Tracepoints(self)
+        self.on_pause: list[Callable[[], object]] = []
+        self.on_step: Callable[[], object] | None = None
+        self.outcome: Outcome | None = None
+        self.costed = strategy.costed
+        self._births = 0
+        self._newborn: list[Actor] = []
+        self._failed: Actor | None = None
+        self._timers: list[tuple[int, int, Actor]] = []
+        self._timer_device = TimerDevice(self)
+        self._timer_sequence = 0
+        self._nursery: trio.Nursery | None = None
+        self._watch = strategy.on_enabled if strategy.watches_enabled else None
+        self.spawn(self._timer_device)
+
+    # --- what actors and the owners of operations call, inside a step
+
+    def enable(self, actor: Actor) -> None:
+        """Put `actor` among those whose pending operation may be performed."""
+        if actor.slot < 0:
+            enabled = self.enabled
+            actor.slot = len(enabled)
+            enabled.append(actor)
+            if self.costed:
+                clock = actor.clock
+                if clock.ns < self.now_ns:
+                    clock.ns = self.now_ns
+            if self._watch is not None:
+                self._watch(actor)
+
+    def disable(self, actor: Actor) -> None:
+        """Take `actor` out of the enabled ones."""
+        slot = actor.slot
+        if slot >= 0:
+            last = self.enabled.pop()
+            if last is not actor:
+                self.enabled[slot] = last
+                last.slot = slot
+            actor.slot = NOT_ENABLED
+
+    def choose(self, kind: str, n: int) -> int:
+        """Decide something other than who steps next: an index below `n`; nothing is recorded where `n` is 1."""
+        if n == 1:
+            return 0
+        answer = self.strategy.choose(kind, n)
+        self.tape.append(answer)
+        return answer
+
+    def spawn(self, actor: Actor) -> None:
+        """Bring `actor` to life: it takes part from the next step on."""
+        actor.serial = self._births
+        self._births += 1
+        self._newborn.append(actor)
+
+    def set_timer(self, due_ns: int, actor: Actor) -> None:
+        """Unblock `actor`, which is blocked in a sleep, when virtual time reaches `due_ns`."""
+        self._timer_sequence += 1
+        heappush(self._timers, (due_ns, self._timer_sequence, actor))
+        self._timer_device.rearm()
+
+    def stop(self, outcome: Outcome) -> None:
+        """End the run after the step being performed; the first reason given is kept."""
+        if self.outcome is None:
+            self.outcome = outcome
+
+    def retire(self, actor: Actor) -> None:
+        """Forget an actor whose body has ended."""
+        self.disable(actor)
+        self.actors.pop(actor, None)
+        if actor.failure is not None:
+            self._failed = actor
+            self.stop(Outcome.FAILED)
+        fire = self.tracepoints.actor_end.fire
+        if fire is not None:
+            fire(actor.name)
+        actor.on_finished()
+
+    # --- the run
+
+    async def run(self) -> Outcome:
+        """Run until the end and return why it ended; every actor has ended as a trio task by then.
+
+        Raises:
+            ExceptionGroup: an actor failed; its own exception is inside, with its own stack.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                await self._drive()
+            finally:
+                self._unwind()
+        if self.outcome is None:
+            raise AssertionError("the run ended without a reason")
+        return self.outcome
+
+    async def _drive(self) -> None:
+        await self._admit_newborn()
+        self.strategy.begin(self)
+        while self.outcome is None:
+            self._burst(min(BURST, self.limits.steps_max - self.steps))
+            for pause in self.on_pause:
+                pause()
+            if self.outcome is None and self.steps >= self.limits.steps_max:
+                self.stop(Outcome.STEP_LIMIT)
+            await trio.lowlevel.checkpoint()
+            if self._newborn:
+                await self._admit_newborn()
+
+    async def _admit_newborn(self) -> None:
+        """Start the trio tasks of the newborn and enable them in order of birth, whatever order trio starts them in."""
+        nursery = self._nursery
+        if nursery is None:
+            raise AssertionError("no run yet")
+        newborn, self._newborn = self._newborn, []
+        for actor in newborn:
+            self.actors[actor] = None
+            nursery.start_soon(actor.live, name=actor.name)
+        # Shielded: a task that was started must get as far as detaching itself, or nobody could unwind it.
+        while any(actor.coroutine is None for actor in newborn):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        for actor in newborn:
+            fire = self.tracepoints.actor_start.fire
+            if fire is not None:
+                fire(actor.name)
+            self.born(actor)
+
+    def born(self, actor: Actor) -> None:
+        """Make a new actor's first step possible."""
+        actor.unblock()
+
+    def _burst(self, budget: int) -> None:
+        """Perform up to `budget` steps.
+
+        The hottest loop of the product: local names, no object per step, the time model inline.
+        """
+        enabled = self.enabled
+        pick = self.strategy.pick
+        record = self.tape.append
+        costed = self.costed
+        newborn = self._newborn
+        end = self.steps + budget
+        while self.steps < end and self.outcome is None and not newborn:
+            n = len(enabled)
+            if n > 1:
+                index = pick(enabled)
+                record(index)
+                actor = enabled[index]
+            elif n:
+                actor = enabled[0]
+            elif not self._timer_device.fire_when_idle():
+                self._rest()
+                return
+            else:
+                continue
+            self.running = actor
+            self.steps += 1
+            op = actor.pending
+            if costed:
+                clock = actor.clock
+                self.now_ns = clock.ns
+                clock.ns += op.cost_ns
+            else:
+                self.now_ns += 1
+            if actor.off_cpu:
+                actor.take_processor()
+            perform = op.perform
+            if perform is None:
+                op = actor.send(None)
+            else:
+                try:
+                    perform(actor)
+                except BaseException as error:  # noqa: BLE001  # it is the actor's, and surfaces with its stack
+                    op = self._throw(actor, error)
+                else:
+                    op = actor.send(None)
+            actor.pending = op
+            try:
+                admit = op.admit
+            except AttributeError:
+                op = self._throw(actor, _not_an_operation(actor, op))
+                actor.pending = op
+                admit = op.admit
+            if admit is not None:
+                admit(actor)
+            if self.on_step is not None:
+                self.on_step()
+
+    def _throw(self, actor: Actor, error: BaseException) -> Op:
+        if actor.throw is None:
+            raise error
+        return actor.throw(error)
+
+    def _rest(self) -> None:
+        """Nothing is enabled and no timer is set: the end, or a deadlock."""
+        self.stop(Outcome.DEADLOCK if self.stuck() else Outcome.FINISHED)
+
+    def stuck(self) -> list[Actor]:
+        """The live actors that wait for something nobody will do; daemons may wait for messages."""
+        return [
+            actor
+            for actor in self.actors
+            if actor is not self._timer_device and not (actor.daemon and actor.pending is actor.idle_op)
+        ]
+
+    # --- the end
+
+    def _unwind(self) -> None:
+        """Throw `Unwind` into every live actor, in order of birth; each reattaches itself and ends as a trio task."""
+        for actor in list(self.actors):
+            self.running = actor
+            for _ in range(UNWIND_MAX):
+                if actor not in self.actors or actor.throw is None:
+                    break
+                op = actor.throw(Unwind())
+                if op.kind is OpKind.FINISH:
+                    self.retire(actor)
+
+
+def _not_an_operation(actor: Actor, thing: object) -> TypeError:
+    return TypeError(
+        f"{actor.name} awaited {thing!r}, which is no operation of the interleaver: actors await operations, messages and "
+        "kernel functions, never trio itself"
+    )
+
+
+class TimerDevice(Actor):
+    """The timers of the machine: wakes sleepers when virtual time reaches them.
+
+    Under a costed clock it is an actor like others, whose clock shows the next expiry.  Otherwise time does not pass while
+    anything is enabled, and jumps to the next timer when nothing is.
+    """
+
+    daemon = True
+
+    __slots__ = ("_expire",)
+
+    def __init__(self, interleaver: Interleaver) -> None:
+        super().__init__(interleaver, "timers")
+        self._expire = Op(OpKind.TIMER, "timers", admit=self._admit, perform=self._perform)
+        self.idle_op = self._expire
+
+    async def body(self) -> None:
+        """Let timers expire for ever."""
+        while True:
+            await self._expire
+
+    def _admit(self, actor: Actor) -> None:
+        self.block()
+        self.rearm()
+
+    def rearm(self) -> None:
+        """Follow the earliest timer, which may have changed."""
+        timers = self.interleaver._timers  # noqa: SLF001  # the device is half of the interleaver
+        if timers and self.interleaver.costed and self.pending is self._expire:
+            self.disable_self()
+            self.clock = Clock(timers[0][0])
+            self.unblock()
+
+    def disable_self(self) -> None:
+        """Leave the enabled ones, to come back with another time."""
+        self.interleaver.disable(self)
+
+    def fire_when_idle(self) -> bool:
+        """Expire the next timers now, under a clock without costs; false where none is set."""
+        interleaver = self.interleaver
+        timers = interleaver._timers  # noqa: SLF001
+        if not timers:
+            return False
+        interleaver.now_ns = max(interleaver.now_ns, timers[0][0])
+        interleaver.running = self
+        self._perform(self)
+        return True
+
+    def _perform(self, _: Actor) -> None:
+        """Wake all sleepers that are due, in an order the strategy decides."""
+        interleaver = self.interleaver
+        timers = interleaver._timers  # noqa: SLF001
+        due: list[Actor] = []
+        while timers and timers[0][0] <= interleaver.now_ns:
+            due.append(heappop(timers)[2])
+        while due:
+            due.pop(interleaver.choose("which timer fires first", len(due))).unblock()

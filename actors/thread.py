@@ -1,0 +1,106 @@
+"""A kernel thread: an actor that needs a processor to run.
+
+States: *current* (its processor's), *queued* (runnable, not current; ``off_cpu``), *blocked* (its pending operation waits).
+A blocked thread has given up its processor, unless it spins: a spinlock waiter (``preempt_count`` > 0) keeps the processor
+for good, an optimistic mutex waiter until another thread wants it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .actor import Actor
+
+if TYPE_CHECKING:
+    from .cpu import Cpu
+
+
+class KernelThread(Actor):
+    """Runs kernel functions on one processor (``cpu``); subclasses write `body`.
+
+    ``preempt_count`` > 0 forbids taking the processor away, ``bh_count`` > 0 soft interrupts; ``rcu_depth`` counts the
+    read-side critical sections it is in.
+    """
+
+    __slots__ = ("bh_count", "cpu", "preempt_count", "rcu_blocking", "rcu_depth", "slice_ns")
+
+    def __init__(self, cpu: Cpu, name: str, *, pid: int, comm: str | None = None) -> None:
+        super().__init__(cpu.interleaver, name, cpu_id=cpu.cpu_id, pid=pid)
+        self.comm = comm or name
+        self.cpu = cpu
+        self.clock = cpu.clock
+        self.preempt_count = 0
+        self.bh_count = 0
+        self.rcu_depth = 0
+        self.rcu_blocking = False  # preempted inside a reader: on the list of readers that hold up grace periods
+        self.slice_ns = 0  # virtual time at which it last got the processor
+        self.off_cpu = True
+
+    def block(self) -> None:
+        """Sleep: the processor goes to the next runnable thread, or idle."""
+        self.blocked = True
+        self.interleaver.disable(self)
+        cpu = self.cpu
+        if cpu.current is self:
+            if cpu.queue:
+                cpu.settle()  # the switch itself comes with the next thread's step
+            elif not self.preempt_count:
+                cpu.put_current()
+        else:
+            cpu.queue.remove(self)
+
+    def block_spinning(self) -> None:
+        """Wait on the processor; where preemption is possible another thread may still take it."""
+        self.blocked = True
+        self.interleaver.disable(self)
+        cpu = self.cpu
+        if cpu.current is not self:
+            cpu.queue.remove(self)
+        elif cpu.queue:
+            cpu.settle()
+
+    def unblock(self) -> None:
+        """Become runnable: go on at once on one's own processor, or queue for it."""
+        self.blocked = False
+        cpu = self.cpu
+        if cpu.current is self:
+            if cpu.runs_threads:
+                self.interleaver.enable(self)
+            if cpu.queue:
+                cpu.settle()
+        else:
+            cpu.enqueue(self)
+
+    def goes_first(self) -> bool:
+        """A queued thread gives way to the current one until that has used its time slice."""
+        current = self.cpu.current
+        if current is self or current is None or current.slot < 0:
+            return True
+        return self.interleaver.now_ns - current.slice_ns >= self.cpu.slice_max_ns
+
+    def preferred(self) -> Actor:
+        """The current thread of the processor."""
+        return self.cpu.current or self
+
+    def take_processor(self) -> None:
+        """Called before a step of a thread that is not its processor's current one."""
+        self.cpu.switch_to(self)
+
+    def preempt_disable(self) -> None:
+        """Keep the processor until `preempt_enable`; nests."""
+        self.preempt_count += 1
+        if self.cpu.queue:
+            self.cpu.settle()
+
+    def preempt_enable(self) -> None:
+        """Undo one `preempt_disable`."""
+        self.preempt_count -= 1
+        if self.cpu.queue:
+            self.cpu.settle()
+
+    def on_finished(self) -> None:
+        """Leave the processor."""
+        if self.cpu.current is self:
+            self.cpu.put_current()
+        elif self in self.cpu.queue:
+            self.cpu.queue.remove(self)
