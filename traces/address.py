@@ -71,8 +71,6 @@ def _parse_tcp(spec: str, rest: str) -> Address:
     except ValueError:
         ip = None
     if ip is None or not ip.is_loopback:
-        raise TraceError(
-            f"{spec}: a trace is served on this machine only; expected host 127.0.0.1, [::1] or localhost"
-        )
+        raise TraceError(f"{spec}: a trace is served on this machine only; expected host 127.0.0.1, [::1] or localhost")
     family = socket.AF_INET6 if isinstance(ip, ipaddress.IPv6Address) else socket.AF_INET
     return Address(spec, family, (str(ip), port))

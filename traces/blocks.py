@@ -129,6 +129,13 @@ class BlockWalk:
             self._consume(block.end - block.offset)
             self.clean_length = self._base
             yield block
+            if block.kind == INDEX:
+                self._expect_end()
+                return
+
+    def _expect_end(self) -> None:
+        if self._data or self._more():
+            self.damage.append(Damage(self._base, self._base + len(self._data), "expected nothing after the trailer"))
 
     def first(self) -> Block:
         """Return the block that starts here; TraceError when there is none."""

@@ -1,8 +1,9 @@
 """From records to the body of a chunk: text becomes positions in a table, the rest is packed as it is.
 
 A hot path.  One generated converter per shape of event (how many fields, which hold text) unpacks a record and builds
-its row; the table numbers a new text on first look-up.  For lock events (three fields, one text) conversion and msgspec
-together encode 7 M records/s, against 2.5 M/s for a loop over positions (CPython 3.11, one machine, one run).
+its row, which makes sure of its length; the table numbers a new text on first look-up.  The whole writer, to a file,
+takes 4.3 M lock records/s; with a plain loop over text positions, which builds a list a record for the garbage
+collector to visit, 2.6 M/s (CPython 3.11, one machine, one run).
 """
 
 from collections import Counter

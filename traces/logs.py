@@ -18,7 +18,7 @@ from .tracepoint import Scene
 LogMode = Literal["console", "json", "off", "auto"]
 
 _INFO = 20
-_NOTHING = 100  # above every level
+_CRITICAL = 50
 _NS_PER_US = 1_000
 _US_PER_S = 1_000_000
 
@@ -38,15 +38,20 @@ def make_logger(
         raise TraceError(f"log mode is {mode!r}, expected console, json, off or auto")
     if mode == "auto":
         mode = "console" if stream.isatty() else "json"
-    renderer: Processor = render_console if mode == "console" else render_json
+    rendering: list[Processor] = [structlog.processors.add_log_level, _SceneAdder(scene, chunk_number)]
+    rendering.append(render_console if mode == "console" else render_json)
     logger = structlog.wrap_logger(
         structlog.WriteLogger(stream),
-        processors=[structlog.processors.add_log_level, _SceneAdder(scene, chunk_number), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(_NOTHING if mode == "off" else _INFO),
+        processors=[_drop] if mode == "off" else rendering,
+        wrapper_class=structlog.make_filtering_bound_logger(_CRITICAL if mode == "off" else _INFO),
         context_class=dict,
         cache_logger_on_first_use=True,
     )
     return cast(FilteringBoundLogger, logger.bind())
+
+
+def _drop(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    raise structlog.DropEvent
 
 
 class _SceneAdder:
@@ -80,7 +85,7 @@ def render_console(logger: WrappedLogger, method: str, event: EventDict) -> str:
     first, *others = str(event.pop("event")).splitlines() or [""]
     chunk = event.pop("chunk")
     pairs = [f"{key}={_console_value(value)}" for key, value in event.items()]
-    return "\n".join(prefix + line for line in [" ".join([first, *pairs, f"chunk={chunk}"]), *others]) + "\n"
+    return "\n".join(prefix + line for line in [" ".join([first, *pairs, f"chunk={chunk}"]), *others])
 
 
 def render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
@@ -88,7 +93,7 @@ def render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
     keys = ("time_ns", "cpu", "comm", "pid", "chunk", "level", "event")
     ordered: dict[str, Any] = {key: event.pop(key) for key in keys}
     ordered.update(event)
-    return _encode_json(ordered).decode() + "\n"
+    return _encode_json(ordered).decode()
 
 
 _encode_json = msgspec.json.Encoder(enc_hook=str).encode

@@ -58,9 +58,7 @@ class TraceReader:
         TraceError: this is no trace; the message names file, offset and what was expected.
     """
 
-    def __init__(
-        self, origin: str | os.PathLike[str] | BinaryIO, *, max_block_bytes: int = MAX_BLOCK_BYTES
-    ) -> None:
+    def __init__(self, origin: str | os.PathLike[str] | BinaryIO, *, max_block_bytes: int = MAX_BLOCK_BYTES) -> None:
         """Open a file, `-`, a live socket or a binary stream, and read the header.
 
         Memory stays within a few times `max_block_bytes`, whatever the trace claims.
@@ -117,9 +115,6 @@ class TraceReader:
     def chunks(self) -> Iterator[TraceChunk]:
         """Yield the chunks not read yet; from a live source, as they arrive."""
         for block in self._walk:
-            if self.closed_cleanly:
-                self.damage.append(Damage(block.offset, block.end, "expected nothing after the trailer"))
-                return
             if block.kind == CHUNK:
                 try:
                     chunk = self._chunk(block)

@@ -109,9 +109,7 @@ class Reader:
 class SocketSink:
     """Serves any number of readers at one address, or feeds the one that listens there."""
 
-    def __init__(
-        self, address: Address, on_slow: OnSlow, *, queue_chunks: int, wait_s: float, drain_s: float
-    ) -> None:
+    def __init__(self, address: Address, on_slow: OnSlow, *, queue_chunks: int, wait_s: float, drain_s: float) -> None:
         """Connect to whoever listens at `address`, or listen there; see open_sink for the limits."""
         self._on_slow = on_slow
         self._queue_chunks = queue_chunks
