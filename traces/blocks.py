@@ -5,6 +5,7 @@ fails, the walk goes on at the next offset where a whole valid block begins, so 
 costs one block.  Nothing read here is trusted: sizes are limited, and every failure is a `Damage`, not an exception.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,17 @@ CHUNK_ELEMENTS = 9
 _CHUNK_START = bytes([0x90 + CHUNK_ELEMENTS, CHUNK])
 _INDEX_START = bytes([0x93, INDEX])
 _END_START = bytes([0x93, END])
-_STARTS = (_CHUNK_START, _INDEX_START, _END_START)
+# What a block can begin with, one value further than its kind, so that noise and nonsense are passed over quickly:
+# a chunk number, the first entry of an index (or none), the map of a result.
+_PLAUSIBLE_START = re.compile(
+    rb"\x99\x02[\x00-\x7f\xcc-\xcf]"
+    rb"|\x93\x03(?:\x90|[\x91-\x9f]\x95|\xdc..\x95|\xdd....\x95)"
+    rb"|\x93\x05(?:[\x80-\x8f]|\xde..|\xdf....)",
+    re.DOTALL,
+)
+_START_BYTES = 8  # the longest of these
+MAX_ATTEMPTS = 1000  # at finding a block after damage: a hostile file could demand costly ones at every byte
+MAX_ARRAY = 1 << 22  # entries of an index or a list in a result; msgpack makes room for as many as are claimed
 _TRAILER_START = b"\x92\x04\xc4\x10"
 _HEADER_START = b"\x94\xa8" + MAGIC.encode()
 
@@ -164,11 +175,11 @@ class BlockWalk:
         """Skip to the next offset where a whole valid block begins, or to the end."""
         offset, reason, cut = self._base, self._reason, self._cut
         at = 1
+        attempts = 0
         while True:
-            candidates = [found for start in _STARTS if (found := self._data.find(start, at)) >= 0]
-            if not candidates:
-                # The last byte may be the first of a start.
-                at = max(at, len(self._data) - 1)
+            candidate = _PLAUSIBLE_START.search(self._data, at)
+            if candidate is None:
+                at = max(at, len(self._data) - _START_BYTES)  # the last bytes may begin a start
                 if self._more():
                     self._consume(at)
                     at = 0
@@ -176,11 +187,17 @@ class BlockWalk:
                 self._consume(len(self._data))
                 self.truncated = cut
                 break
-            at = min(candidates)
+            at = candidate.start()
             if self._valid_at(at):
                 self._consume(at)
                 break
             at += 1
+            attempts += 1
+            if attempts == MAX_ATTEMPTS:
+                reason += f"; given up after {attempts} places that only look like a block"
+                self._consume(len(self._data))
+                self._ended = True
+                break
         self.damage.append(Damage(offset, self._base, reason))
 
     def _valid_at(self, at: int) -> bool:
@@ -281,8 +298,8 @@ class BlockWalk:
 
     def _unpack(self, view: memoryview) -> tuple[list[Any], int]:
         """Return the msgpack array at the start of `view`, and its size in bytes."""
-        unpacker = msgpack.Unpacker(max_buffer_size=self._max_block_bytes)
         limited = view[: self._max_block_bytes]
+        unpacker = msgpack.Unpacker(max_buffer_size=self._max_block_bytes, max_array_len=MAX_ARRAY)
         unpacker.feed(limited)
         try:
             return unpacker.unpack(), unpacker.tell()

@@ -157,6 +157,22 @@ def test_noise_instead_of_a_header_is_a_trace_error(data: bytes) -> None:
         TraceReader(io.BytesIO(data))
 
 
+NONSENSE = {
+    "starts of chunks": b"\x99\x02" * 100_000,
+    "heads of chunks": b"\x99\x02\x00\x00\x00\x00" * 50_000,
+    "huge indexes": b"\x93\x03\xdd\x03\xff\xff\xff\x95" * 10_000,
+    "huge bodies": b"\x99\x02\x00\x00\x00\x01\x90\xce\x03\x00\x00\x00\x01\xc6\x03\x00\x00\x00" * 10_000,
+    "nested results": (b"\x93\x05\x81\xa1a" + b"\x91" * 900) * 100,
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+def test_nonsense_that_looks_like_blocks_is_given_up_on(nonsense: bytes) -> None:
+    reader, found = read_bytes(header() + nonsense)
+    assert found == []
+    assert len(reader.damage) == 1
+
+
 def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="cannot read: No such file or directory"):
         TraceReader(tmp_path / "none")
