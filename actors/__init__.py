@@ -14,3 +14,11 @@ from .mailbox import Mailbox as Mailbox
 from .mailbox import Message as Message
 from .operation import Op as Op
 from .operation import OpKind as OpKind
+from .cpu import COND_RESCHED as COND_RESCHED
+from .cpu import Cpu as Cpu
+from .gate import Gate as Gate
+from .grace_period import GracePeriod as GracePeriod
+from .hotplug import HotplugNotifier as HotplugNotifier
+from .numa import NumaNode as NumaNode
+from .thread import KernelThread as KernelThread
+from .worker_pool import WorkerPool as WorkerPool

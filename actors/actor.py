@@ -54,6 +54,7 @@ class Actor:
         "blocked",
         "clock",
         "comm",
+        "contended",
         "coroutine",
         "cpu_id",
         "failure",
@@ -90,6 +91,7 @@ class Actor:
         self.throw: Callable[[BaseException], Op] | None = None
         self.failure: BaseException | None = None
         self.wake_at_ns = 0
+        self.contended = False  # its wait for a lock was announced, and its end must be
         self.result: Any = None  # what a performed operation hands back
         self.idle_op: Op | None = None  # waiting here is rest, not deadlock
 
@@ -131,6 +133,12 @@ class Actor:
 
     def take_processor(self) -> None:
         """Called before a step while ``off_cpu`` is set."""
+
+    def preempt_disable(self) -> None:
+        """Interrupt contexts and machine parts cannot be preempted anyway."""
+
+    def preempt_enable(self) -> None:
+        """Undo one `preempt_disable`."""
 
     def on_finished(self) -> None:
         """Called once, by the interleaver, when the body has ended."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import networkx as nx
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -39,6 +37,8 @@ def _holders(actor: Actor) -> tuple[Actor, ...]:
 
 def find_cycle(waiting: Iterable[Waiting]) -> list[Waiting]:
     """One cycle of the graph, starting with its oldest actor; empty where there is none."""
+    import networkx as nx  # noqa: PLC0415  # slow to import, and needed only where there is a deadlock
+
     by_actor = {entry.actor: entry for entry in waiting}
     graph = nx.DiGraph((entry.actor, holder) for entry in by_actor.values() for holder in entry.holders)
     for start in by_actor:

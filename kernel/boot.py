@@ -1,0 +1,199 @@
+"""Booting: a topology in, a running machine out.
+
+Mirrors the order of start_kernel() (6.1): processors and nodes, lock checking, memory, RCU, workqueues, slab caches, hotplug, then the
+first tasks.  Nothing is scheduled meanwhile: booting is done when the first decision of the run is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..actors import Cpu, HotplugNotifier, KernelThread, NumaNode
+from ..actors.hotplug import OfflineMemory, OnlineMemory
+from .locks import Mutex, PercpuRwsem, RwSemaphore, Spinlock
+from .machine import Machine
+from .memory_hotplug import MemoryHotplug
+from .pages import PageAllocator
+from .rcu import Rcu
+from .releases import checkout
+from .sanitizers.kasan import Kasan
+from .sanitizers.lockdep import Lockdep
+from .sanitizers.lockdep_report import report_finding
+from .slab import Slub
+from .slab.create import kmem_cache_create, kmem_cache_init
+from .slab.geometry import FLAGS, Tunables
+from .slab.hotplug import slab_notifier
+from .workload import Workload, start_event
+from .workqueue import Workqueues
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..actors import Interleaver
+    from ..topology import Scenario
+
+SANITIZERS = ("kasan", "lockdep")
+"""Those that can be switched off with ``kernel.sanitizers``; an oops and a deadlock are always reported."""
+
+
+class BootError(Exception):
+    """The topology is valid, but no machine can be made of it; the message says why."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """A machine that is ready to run, and its workload."""
+
+    machine: Machine
+    workload: Workload
+
+
+def boot(
+    scenario: Scenario, interleaver: Interleaver, *, stop_at_violation: bool = True, folder: Path | None = None
+) -> Booted:
+    """Make the machine of `scenario` on `interleaver`, with its tasks waiting for their first step.
+
+    `folder` is where relative paths of patch files start.
+
+    Raises:
+        ReleaseError: the release or a patch is unknown.
+        BootError: something else the topology asks for does not exist.
+    """
+    wanted = scenario.kernel
+    kernel = checkout(wanted.release, wanted.apply, wanted.revert, folder=folder)
+    machine = Machine(interleaver, release=wanted.release, stop_at_violation=stop_at_violation)
+    _enable_sanitizers(machine, wanted.sanitizers)
+    jiffy_ns = 1_000_000_000 // wanted.hz
+    _make_processors(machine, scenario, jiffy_ns)
+    ranges = _make_nodes(machine, scenario)
+    machine.rcu = Rcu(machine, preemptible=wanted.preempt == "full", jiffy_ns=jiffy_ns)
+    machine.pages = PageAllocator(machine)
+    machine.workqueues = Workqueues(machine)
+    machine.memory_hotplug = MemoryHotplug(machine, kernel.hotplug_section, ranges)
+    _populate_nodes(machine, scenario, ranges)
+    machine.slab = slub = Slub(machine, kernel, _tunables(scenario))
+    machine.memory_hotplug.chain.register(slab_notifier(slub))
+    _run_init(machine, scenario)
+    machine.booting = False
+    for node in machine.nodes.values():
+        interleaver.spawn(node)
+    for cpu in machine.cpus.values():
+        if cpu.online:
+            interleaver.spawn(cpu)
+    interleaver.spawn(machine.rcu.domain)
+    machine.printk(
+        "info",
+        "booted",
+        release=wanted.release,
+        cpus=sum(cpu.online for cpu in machine.cpus.values()),
+        nodes=len(list(machine.pages.states.memory)),
+    )
+    workload = Workload(machine, scenario, _make_locks(machine, scenario))
+    _start_hotplug(machine, scenario)
+    workload.start()
+    for event in scenario.events:
+        start_event(workload, event)
+    return Booted(machine, workload)
+
+
+def _enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
+    names = SANITIZERS if wanted is None else wanted
+    for name in names:
+        if name not in SANITIZERS:
+            raise BootError(f"kernel.sanitizers: there is no sanitizer {name!r}; there are: {', '.join(SANITIZERS)}")
+    if "kasan" in names:
+        machine.kasan = Kasan(machine)
+    if "lockdep" in names:
+        lockdep = Lockdep(
+            lambda finding: report_finding(machine, finding),
+            stack=machine.stack,
+            irqs_off=lambda: bool(machine.this_cpu.irqs_off),
+            wait_types=machine.lock_classes,
+        )
+        points = machine.tracepoints
+        points.lock_acquire.attach(lockdep.acquire)
+        points.lock_release.attach(lockdep.release)
+        points.irq_handler_entry.attach(lockdep.irq_entry)
+        points.irq_handler_exit.attach(lockdep.irq_exit)
+        points.softirq_entry.attach(lockdep.softirq_entry)
+        points.softirq_exit.attach(lockdep.softirq_exit)
+
+
+def _make_processors(machine: Machine, scenario: Scenario, jiffy_ns: int) -> None:
+    for spec in scenario.machine.cpus:
+        cpu = Cpu(machine.interleaver, spec.id, spec.node, preempt_model=scenario.kernel.preempt, tick_ns=jiffy_ns)
+        cpu.online = spec.online
+        machine.cpus[spec.id] = cpu
+
+
+def _make_nodes(machine: Machine, scenario: Scenario) -> dict[int, tuple[int, int]]:
+    ranges: dict[int, tuple[int, int]] = {}
+    numbers = [node.id for node in scenario.machine.nodes]
+    for number in numbers:
+        distances = {other: scenario.machine.distance(number, other) for other in numbers}
+        machine.nodes[number] = NumaNode(machine.interleaver, number, distances)
+        ranges[number] = scenario.machine.memory_range(number)
+    return ranges
+
+
+def _populate_nodes(machine: Machine, scenario: Scenario, ranges: dict[int, tuple[int, int]]) -> None:
+    states = machine.pages.states
+    for node in scenario.machine.nodes:
+        states.possible.set(node.id)
+        start_pfn, nr_pages = ranges[node.id]
+        if node.online and nr_pages:
+            machine.nodes[node.id].boot_memory(start_pfn, nr_pages)
+            states.set_memory(node.id)
+        if node.online:
+            states.online.set(node.id)
+    machine.pages.build_all_zonelists(list(states.memory))
+
+
+def _tunables(scenario: Scenario) -> Tunables:
+    present = sum(cpu.online for cpu in scenario.machine.cpus)
+    parameters = scenario.kernel.boot
+    return Tunables(
+        nr_cpus=present if present > 1 else len(scenario.machine.cpus),
+        min_order=parameters.slub_min_order or 0,
+        max_order=3 if parameters.slub_max_order is None else parameters.slub_max_order,
+        min_objects=parameters.slub_min_objects or 0,
+    )
+
+
+def _run_init(machine: Machine, scenario: Scenario) -> None:
+    """What the first thread does before there is a second one: the boot caches, and those of the topology."""
+    slub = machine.slab
+    cpu = next(cpu for cpu in machine.cpus.values() if cpu.online)
+    init = KernelThread(cpu, "swapper/0", pid=0)
+    machine.run_alone(init, kmem_cache_init(slub))
+    for spec in scenario.caches:
+        flags = sum(FLAGS[flag] for flag in spec.flags)
+        made = machine.run_alone(init, kmem_cache_create(slub, spec.name, spec.size, spec.align, flags, ctor=spec.ctor))
+        if made is None:
+            raise BootError(f"cache {spec.name}: {machine.console[-2]}")
+
+
+def _make_locks(machine: Machine, scenario: Scenario) -> dict[str, Mutex | Spinlock | RwSemaphore | PercpuRwsem]:
+    makers: dict[str, type[Mutex | Spinlock | RwSemaphore | PercpuRwsem]] = {
+        "mutex": Mutex,
+        "spinlock": Spinlock,
+        "rwsem": RwSemaphore,
+        "percpu_rwsem": PercpuRwsem,
+    }
+    return {spec.name: makers[spec.kind](machine, spec.name) for spec in scenario.locks}
+
+
+def _start_hotplug(machine: Machine, scenario: Scenario) -> None:
+    """One thread that carries out memory-hotplug requests, on the processor the first event names, or the last one."""
+    online = machine.online_cpus()
+    named = [event.cpu for event in scenario.events if event.cpu is not None]
+    cpu = machine.cpus[named[0]] if named else online[-1]
+    notifier = HotplugNotifier(cpu, "memhp", pid=machine.next_pid())
+    notifier.procedures[OnlineMemory] = machine.memory_hotplug.online_pages
+    notifier.procedures[OfflineMemory] = machine.memory_hotplug.offline_pages
+    machine.memory_hotplug.notifier = notifier
+    machine.spawn(notifier)
+

@@ -1,0 +1,33 @@
+"""What all locks share: a name, an address, tracepoints, and leaving them while a run is unwound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+READ = 2
+TRYLOCK = 1
+WRITE = 0
+"""Flags of ``lock:lock_acquire``."""
+
+CONTENDED_SPIN = 1
+CONTENDED_READ = 2
+CONTENDED_WRITE = 4
+CONTENDED_PERCPU = 16
+CONTENDED_MUTEX = 32
+"""Flags of ``lock:contention_begin`` (``LCB_F_…``)."""
+
+
+class _Nothing:
+    """An awaitable that is done at once."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return iter(())  # type: ignore[return-value]  # an iterator is all that await needs
+
+
+NOTHING = _Nothing()
+

@@ -1,0 +1,67 @@
+"""``struct completion``: one side waits until the other says that something is done.
+
+Mirrors wait_for_completion(), complete() and complete_all() of kernel/sched/completion.c (6.1): each `complete` lets one waiter
+go, the longest waiting first, and is remembered where nobody waits yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...actors import Actor, Op, OpKind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from ..machine import Machine
+
+COMPLETE_ALL = 1 << 31
+
+
+class Completion:
+    """A completion; ``done`` counts the calls of `complete` that no waiter has used up."""
+
+    __slots__ = ("_complete", "_wait", "done", "machine", "name", "waiters")
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.machine = machine
+        self.name = name
+        self.done = 0
+        self.waiters: list[Actor] = []
+        self._wait = Op(OpKind.WAIT, name, admit=self._admit, perform=self._pass, aux=self)
+        self._complete = Op(OpKind.SIGNAL, name, perform=self._one)
+
+    def wait(self) -> Awaitable[None]:
+        """Sleep until a `complete` is there to be used up (``wait_for_completion``)."""
+        return self._wait
+
+    def complete(self) -> Awaitable[None]:
+        """Let one waiter go (``complete``)."""
+        return self._complete
+
+    def complete_now(self) -> None:
+        """`complete` as part of the step being performed, where the caller may not wait."""
+        self._one(self.machine.running)
+
+    def complete_all(self) -> None:
+        """Let every waiter go, now and later, as part of the step being performed."""
+        self.done = COMPLETE_ALL
+        waiters, self.waiters = self.waiters, []
+        for actor in waiters:
+            actor.unblock()
+
+    def _admit(self, actor: Actor) -> None:
+        if not self.done:
+            self.waiters.append(actor)
+            actor.block()
+        elif self.done < COMPLETE_ALL:
+            self.done -= 1  # used up by this waiter, which is sure to pass
+
+    def _pass(self, _: Actor) -> None:
+        """A woken waiter has had its `complete` set aside by `_one`."""
+
+    def _one(self, _: Actor) -> None:
+        if self.waiters:
+            self.waiters.pop(0).unblock()
+        elif self.done < COMPLETE_ALL:
+            self.done += 1

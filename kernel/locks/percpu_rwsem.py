@@ -1,0 +1,206 @@
+"""``struct percpu_rw_semaphore``: readers nearly free, writers very expensive; a waiting writer blocks every new reader.
+
+Mirrors percpu_down_read(), percpu_down_write() of kernel/locking/percpu-rwsem.c (6.1).  A writer first switches readers to the
+slow path, which takes a grace period (``rcu_sync_enter``), then blocks new ones, then waits for those inside.  Because new readers
+block as soon as a writer waits, a thread that takes the read side twice can deadlock with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...actors import Actor, Op, OpKind
+from .base import CONTENDED_PERCPU, CONTENDED_READ, CONTENDED_WRITE, NOTHING, READ, TRYLOCK, WRITE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..machine import Machine
+    from ..memory import Shadow
+
+
+class PercpuRwsem:
+    """A per-CPU reader-writer semaphore of lock class `name`; `grace_period` is what a writer waits for first, if anything."""
+
+    __slots__ = (
+        "_block_readers",
+        "_drain",
+        "_read",
+        "_try_read",
+        "_unread",
+        "_unwrite",
+        "address",
+        "contenders",
+        "drainer",
+        "grace_period",
+        "machine",
+        "name",
+        "readers",
+        "shadow",
+        "waiting_readers",
+        "waiting_writers",
+        "writer",
+    )
+
+    wait_type = "0:0"
+
+    def __init__(
+        self, machine: Machine, name: str, grace_period: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self.machine = machine
+        self.name = name
+        self.grace_period = grace_period
+        self.address = machine.static_address(96)
+        self.shadow: Shadow | None = None
+        self.readers: list[Actor] = []
+        self.writer: Actor | None = None  # has blocked new readers; may still wait for old ones
+        self.drainer: Actor | None = None  # the writer while it waits for the readers inside
+        self.contenders: list[Actor] = []  # enabled readers and writers that have not passed yet
+        self.waiting_readers: list[Actor] = []
+        self.waiting_writers: list[Actor] = []
+        self._read = Op(OpKind.ACQUIRE, name, admit=self._admit_reader, perform=self._enter, aux=self)
+        self._try_read = Op(OpKind.ACQUIRE, name, perform=self._try_enter, aux=self)
+        self._unread = Op(OpKind.RELEASE, name, perform=self._leave, aux=self)
+        self._block_readers = Op(OpKind.ACQUIRE, name, admit=self._admit_writer, perform=self._shut, aux=self)
+        self._drain = Op(OpKind.ACQUIRE, name, admit=self._admit_drain, aux=self)
+        self._unwrite = Op(OpKind.RELEASE, name, perform=self._open, aux=self)
+        machine.lock_classes[name] = self.wait_type
+
+    def down_read(self) -> Awaitable[None]:
+        """Take the read side; waits while a writer holds it or waits (``percpu_down_read``)."""
+        self._announce(READ)
+        return self._read
+
+    def up_read(self) -> Awaitable[None]:
+        """Leave the read side."""
+        self._withdraw()
+        return self._unread
+
+    async def down_read_trylock(self) -> bool:
+        """Take the read side unless a writer holds it or waits; whether it was taken."""
+        await self._try_read
+        return bool(self.machine.running.result)
+
+    async def down_write(self) -> None:
+        """Take the write side: a grace period, then no new readers, then no readers (``percpu_down_write``)."""
+        self._announce(WRITE)
+        if self.grace_period is not None:
+            await self.grace_period()
+        await self._block_readers
+        await self._drain
+
+    def up_write(self) -> Awaitable[None]:
+        """Let readers in again."""
+        self._withdraw()
+        return self._unwrite
+
+    def holders(self) -> list[Actor]:
+        """Who has it: the readers inside, and the writer that keeps others out."""
+        return [*self.readers, *([self.writer] if self.writer is not None else [])]
+
+    def read(self) -> Reading:
+        """The read side as a context manager."""
+        return Reading(self)
+
+    def __aenter__(self) -> Awaitable[None]:
+        return self.down_write()
+
+    def __aexit__(self, kind: type[BaseException] | None, *_: Any) -> Awaitable[Any]:
+        return NOTHING if kind is not None and not issubclass(kind, Exception) else self.up_write()
+
+    def _announce(self, flags: int) -> None:
+        if (fire := self.machine.tracepoints.lock_acquire.fire) is not None:
+            fire(flags, self.name, self.address)
+
+    def _withdraw(self) -> None:
+        if (fire := self.machine.tracepoints.lock_release.fire) is not None:
+            fire(self.name, self.address)
+
+    def _contended(self, actor: Actor, flags: int) -> None:
+        if (fire := self.machine.tracepoints.contention_begin.fire) is not None:
+            fire(self.address, CONTENDED_PERCPU | flags)
+            actor.contended = True
+
+    def _passed(self, actor: Actor) -> None:
+        if actor.contended:
+            actor.contended = False
+            if (fire := self.machine.tracepoints.contention_end.fire) is not None:
+                fire(self.address, 0)
+
+    def _admit_reader(self, actor: Actor) -> None:
+        if self.writer is None:
+            self.contenders.append(actor)
+        else:
+            self.waiting_readers.append(actor)
+            self._contended(actor, CONTENDED_READ)
+            actor.block()
+
+    def _enter(self, actor: Actor) -> None:
+        self.contenders.remove(actor)
+        self.readers.append(actor)
+        self._passed(actor)
+
+    def _try_enter(self, actor: Actor) -> None:
+        actor.result = self.writer is None
+        if actor.result:
+            self.readers.append(actor)
+            self._announce(READ | TRYLOCK)
+
+    def _leave(self, actor: Actor) -> None:
+        if actor not in self.readers:
+            self.machine.kernel_bug(f"percpu_up_read of {self.name} by a thread that does not hold it")
+        self.readers.remove(actor)
+        if not self.readers and self.drainer is not None:
+            drainer, self.drainer = self.drainer, None
+            drainer.unblock()
+
+    def _admit_writer(self, actor: Actor) -> None:
+        if self.writer is None:
+            self.contenders.append(actor)
+        else:
+            self.waiting_writers.append(actor)
+            self._contended(actor, CONTENDED_WRITE)
+            actor.block()
+
+    def _shut(self, actor: Actor) -> None:
+        self.writer = actor
+        self.contenders.remove(actor)
+        losers, self.contenders = self.contenders, []
+        for loser in losers:
+            (self.waiting_writers if loser.pending is self._block_readers else self.waiting_readers).append(loser)
+            loser.block()
+
+    def _admit_drain(self, actor: Actor) -> None:
+        if self.readers:
+            self.drainer = actor
+            self._contended(actor, CONTENDED_WRITE)
+            actor.block()
+
+    def _open(self, actor: Actor) -> None:
+        if self.writer is not actor:
+            self.machine.kernel_bug(f"percpu_up_write of {self.name} by a thread that does not hold it")
+        self.writer = None
+        if self.waiting_writers:
+            # A writer that waited is woken before the readers are, who may still be overtaken by none of their kind.
+            chosen = self.machine.interleaver.choose("which waiter wakes", len(self.waiting_writers))
+            woken = [self.waiting_writers.pop(chosen)]
+        else:
+            woken, self.waiting_readers = self.waiting_readers, []
+        for actor_woken in woken:
+            self.contenders.append(actor_woken)
+            actor_woken.unblock()
+
+
+class Reading:
+    """The read side around a block."""
+
+    __slots__ = ("_rwsem",)
+
+    def __init__(self, rwsem: PercpuRwsem) -> None:
+        self._rwsem = rwsem
+
+    def __aenter__(self) -> Awaitable[None]:
+        return self._rwsem.down_read()
+
+    def __aexit__(self, kind: type[BaseException] | None, *_: Any) -> Awaitable[Any]:
+        return NOTHING if kind is not None and not issubclass(kind, Exception) else self._rwsem.up_read()

@@ -1,0 +1,229 @@
+"""One emulated machine: what `current`, `smp_processor_id()` and the printk log are to kernel code.
+
+There is one `Machine` per run and no state outside it.  It knows the interleaver, the processors and nodes, who is running, and
+what to do with a violation; the subsystems hang on it (``rcu``, ``pages``, ``slab``, …) and are put there by `boot`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..actors import Actor, Cpu, Interleaver, KernelThread, NumaNode, Outcome
+from ..actors.cpu import SoftIrq
+from .memory import NullPointer
+from .stack import stack_of
+from .violation import KernelOops, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from .memory_hotplug import MemoryHotplug
+    from .pages import PageAllocator
+    from .rcu import Rcu
+    from .sanitizers.kasan import Kasan
+    from .slab import Slub
+    from .workqueue import Workqueues
+
+STATIC_BASE = 0xFFFFFFFF82000000
+DIRECT_MAP_BASE = 0xFFFF888000000000
+PAGE_SHIFT = 12
+FIRST_PID = 2
+
+
+class Machine:
+    """A machine while it runs.  ``log`` is a structlog logger, or None."""
+
+    def __init__(self, interleaver: Interleaver, *, release: str, stop_at_violation: bool = True) -> None:
+        self.interleaver = interleaver
+        self.tracepoints = interleaver.tracepoints
+        self.release = release
+        self.stop_at_violation = stop_at_violation
+        self.null = NullPointer(self)
+        self.kasan: Kasan | None = None
+        self.log: Any = None
+        self.cpus: dict[int, Cpu] = {}
+        self.nodes: dict[int, NumaNode] = {}
+        self.lock_classes: dict[str, str] = {}  # name → wait type "outer:inner"
+        self.violations: list[Violation] = []
+        self.counters: dict[str, int] = {}
+        self.console: list[str] = []  # the kernel's own messages, without time stamps
+        self.booting = True
+        self._next_static = STATIC_BASE
+        self._next_pid = FIRST_PID
+        # Subsystems, set by boot.
+        self.rcu: Rcu
+        self.pages: PageAllocator
+        self.workqueues: Workqueues
+        self.slab: Slub
+        self.memory_hotplug: MemoryHotplug
+
+    # --- who and where
+
+    @property
+    def running(self) -> Actor:
+        """The actor whose step this is."""
+        return self.interleaver.running
+
+    @property
+    def current(self) -> KernelThread:
+        """The thread on this processor; in an interrupt the interrupted one."""
+        running = self.interleaver.running
+        if isinstance(running, KernelThread):
+            return running
+        thread = self.this_cpu.current
+        if thread is None:
+            raise AssertionError(f"{running.name} asked for current on an idle processor")
+        return thread
+
+    @property
+    def this_cpu(self) -> Cpu:
+        """The processor this step runs on."""
+        running = self.interleaver.running
+        if isinstance(running, KernelThread | SoftIrq):
+            return running.cpu
+        if isinstance(running, Cpu):
+            return running
+        raise AssertionError(f"{running.name} runs on no processor")
+
+    def smp_processor_id(self) -> int:
+        """The number of the processor this step runs on."""
+        return self.interleaver.running.cpu_id
+
+    def online_cpus(self) -> list[Cpu]:
+        """Online processors by number."""
+        return [cpu for cpu in self.cpus.values() if cpu.online]
+
+    def local_irq_disable(self) -> None:
+        """Keep interrupts from this processor; nests."""
+        self.this_cpu.local_irq_disable()
+
+    def local_irq_enable(self) -> None:
+        """Undo one `local_irq_disable`."""
+        self.this_cpu.local_irq_enable()
+
+    def who(self) -> str:
+        """``comm/pid`` of the running context, as reports name it."""
+        running = self.interleaver.running
+        return f"{running.comm}/{running.pid}"
+
+    def stack(self) -> tuple[str, ...]:
+        """The kernel functions the running context is in, innermost first."""
+        return stack_of(self.interleaver.running)
+
+    def next_pid(self) -> int:
+        """A fresh process id."""
+        pid = self._next_pid
+        self._next_pid += 1
+        return pid
+
+    def static_address(self, size: int) -> int:
+        """An address in the kernel's data, for a structure of `size` bytes that is never freed."""
+        address = self._next_static
+        self._next_static += (size + 7) & ~7
+        return address
+
+    # --- messages, counters, violations
+
+    def printk(self, level: str, message: str, **fields: Any) -> None:
+        """Say something in the kernel log; `level` is info, warning or error."""
+        self.console.append(message)
+        if self.log is not None:
+            getattr(self.log, level)(message, **fields)
+
+    def count(self, name: str, increment: int = 1) -> None:
+        """Add to a counter of the result object."""
+        self.counters[name] = self.counters.get(name, 0) + increment
+
+    def violate(self, kind: str, title: str, report: str) -> Violation:
+        """Record a finding; by default the run stops after this step."""
+        interleaver = self.interleaver
+        violation = Violation(kind, title, report, interleaver.steps, interleaver.now_ns)
+        self.violations.append(violation)
+        if (fire := self.tracepoints.violation_report.fire) is not None:
+            fire(kind, title)
+        if self.log is not None:
+            self.log.error(title, kind=kind)
+        if self.stop_at_violation:
+            interleaver.stop(Outcome.STOPPED)
+        return violation
+
+    def oops(self, kind: str, title: str, report: str) -> NoReturn:
+        """Record a finding after which the running thread cannot go on."""
+        raise KernelOops(self.violate(kind, title, report))
+
+    def null_dereference(self, name: str, *, write: bool) -> NoReturn:
+        """The running context used a null pointer: an oops."""
+        from .sanitizers.oops import null_dereference  # noqa: PLC0415  # reports are needed only when there is one
+
+        null_dereference(self, name, write=write)
+
+    def kernel_bug(self, message: str) -> NoReturn:
+        """``BUG()``: the kernel found its own state impossible."""
+        from .sanitizers.oops import kernel_bug  # noqa: PLC0415
+
+        kernel_bug(self, message)
+
+    def bug_on(self, condition: bool, message: str) -> None:
+        """``BUG_ON()``."""
+        if condition:
+            self.kernel_bug(message)
+
+    def remaining_objects(self, cache: str) -> None:
+        """A cache was destroyed with objects in it: what ``kmem_cache_destroy`` warns of."""
+        from .sanitizers.oops import objects_remaining  # noqa: PLC0415
+
+        objects_remaining(self, cache)
+
+    # --- threads
+
+    def spawn(self, thread: KernelThread) -> KernelThread:
+        """Start a thread."""
+        self.interleaver.spawn(thread)
+        return thread
+
+    def run_alone(self, thread: KernelThread, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run kernel code to its end as `thread` before anything else runs: for booting only.
+
+        Nothing may have to wait: there is nobody to wait for.
+        """
+        interleaver = self.interleaver
+        before, interleaver.running = interleaver.running, thread
+        thread.coroutine = work
+        thread.cpu.current = thread
+        thread.off_cpu = False
+        try:
+            while True:
+                op = work.send(None)
+                thread.pending = op
+                if op.admit is not None:
+                    op.admit(thread)
+                if thread.blocked:
+                    raise AssertionError(f"booting cannot wait: {op!r}")
+                if op.perform is not None:
+                    op.perform(thread)
+        except StopIteration as end:
+            return end.value
+        finally:
+            thread.coroutine = None
+            thread.cpu.current = None
+            interleaver.running = before
+
+
+class FunctionThread(KernelThread):
+    """A thread that runs one given function and ends; an oops in it ends the thread, not the machine."""
+
+    __slots__ = ("_function", "machine")
+
+    def __init__(
+        self, machine: Machine, cpu: Cpu, name: str, function: Callable[[], Awaitable[object]], *, comm: str | None = None
+    ) -> None:
+        super().__init__(cpu, name, pid=machine.next_pid(), comm=comm)
+        self.machine = machine
+        self._function = function
+
+    async def body(self) -> None:
+        """Run the function."""
+        try:
+            await self._function()
+        except KernelOops:
+            pass  # reported where it happened; the thread dies, holding what it holds

@@ -1,0 +1,118 @@
+"""Kernel structures as KASAN sees them: freeing one flips its class, and any later access is reported.
+
+While a structure is alive it costs nothing: its class is the ordinary one.  `free_structure` gives it (and the locks embedded in
+it) a class whose every attribute access reports ``use-after-free``, with the stacks of its allocation, of its freeing and of
+the access.  The Python object stays behind as KASAN's quarantine would keep the memory: a stale pointer always finds it poisoned,
+whatever now lives at its address.
+
+`NULL` is the null pointer: false, and every attribute access is the ``null-deref`` violation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Shadow:
+    """What KASAN knows of one structure."""
+
+    machine: Machine
+    type_name: str  # as in C: "struct kmem_cache_node"
+    cache_name: str
+    address: int
+    size: int
+    allocated_by: str
+    allocated_at: tuple[str, ...]
+    freed_by: str = ""
+    freed_at: tuple[str, ...] = ()
+
+
+class Structure:
+    """Base of kernel structures; ``embedded`` names the slots that hold parts of the same memory, such as locks."""
+
+    __slots__ = ("shadow",)
+
+    embedded: tuple[str, ...] = ()
+    shadow: Shadow | None
+
+
+def allocated(machine: Machine, structure: Structure, type_name: str, cache_name: str, address: int, size: int) -> None:
+    """Tell KASAN that `structure` now lives at `address`, `size` bytes long."""
+    structure.shadow = shadow = Shadow(
+        machine, type_name, cache_name, address, size, machine.who(), machine.stack() if machine.kasan else ()
+    )
+    for name in structure.embedded:
+        getattr(structure, name).shadow = shadow
+
+
+def free_structure(structure: Structure) -> None:
+    """Poison a structure whose memory is given back; a second time reports ``double-free``."""
+    shadow: Shadow | None = object.__getattribute__(structure, "shadow")
+    if shadow is None or not shadow.machine.kasan:
+        return
+    shadow.freed_by = shadow.machine.who()
+    shadow.freed_at = shadow.machine.stack()
+    for part in (*(getattr(structure, name) for name in structure.embedded), structure):
+        part.__class__ = _poisoned(part.__class__)
+
+
+@cache
+def _poisoned(cls: type) -> type:
+    """The class of a freed `cls`: same layout, every access reports."""
+
+    def read(self: Any, name: str) -> Any:
+        if name.startswith("__"):
+            return object.__getattribute__(self, name)
+        object.__getattribute__(self, "shadow").machine.kasan.use_after_free(
+            object.__getattribute__(self, "shadow"), name, write=False
+        )
+        return object.__getattribute__(self, name)
+
+    def write(self: Any, name: str, value: Any) -> None:
+        object.__getattribute__(self, "shadow").machine.kasan.use_after_free(
+            object.__getattribute__(self, "shadow"), name, write=True
+        )
+        object.__setattr__(self, name, value)
+
+    return type(
+        f"Freed{cls.__name__}",
+        (cls,),
+        {"__slots__": (), "__getattribute__": read, "__setattr__": write, "__module__": cls.__module__},
+    )
+
+
+class NullPointer:
+    """Address 0 of one machine."""
+
+    __slots__ = ("_machine",)
+
+    def __init__(self, machine: Machine) -> None:
+        object.__setattr__(self, "_machine", machine)
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("__"):
+            return object.__getattribute__(self, name)
+        _oops(object.__getattribute__(self, "_machine"), name, write=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _oops(object.__getattribute__(self, "_machine"), name, write=True)
+
+
+def _oops(machine: Machine, name: str, *, write: bool) -> NoReturn:
+    machine.null_dereference(name, write=write)
+
+
+def null_of(machine: Machine, of: type[T]) -> T:
+    """The null pointer of `machine`, as a pointer to `of`."""
+    return cast("T", machine.null)

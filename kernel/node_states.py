@@ -1,0 +1,76 @@
+"""Nodemasks: which nodes are possible, online, and have memory.
+
+Mirrors ``node_states[]`` of mm/page_alloc.c and <linux/nodemask.h> (6.1).  A mask is changed by the operation that changes the
+machine; readers look without a lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .machine import Machine
+
+
+class NodeMask:
+    """A set of node numbers, iterated in increasing order."""
+
+    __slots__ = ("_bits",)
+
+    def __init__(self, nodes: Iterable[int] = ()) -> None:
+        self._bits = 0
+        for node in nodes:
+            self.set(node)
+
+    def set(self, node: int) -> None:
+        """Put `node` in (``node_set``)."""
+        self._bits |= 1 << node
+
+    def clear(self, node: int) -> None:
+        """Take `node` out (``node_clear``)."""
+        self._bits &= ~(1 << node)
+
+    def __contains__(self, node: int) -> bool:
+        return bool(self._bits >> node & 1) if node >= 0 else False
+
+    def __iter__(self) -> Iterator[int]:
+        bits = self._bits
+        while bits:
+            low = bits & -bits
+            yield low.bit_length() - 1
+            bits ^= low
+
+    def __repr__(self) -> str:
+        return f"NodeMask({list(self)})"
+
+
+class NodeStates:
+    """``N_POSSIBLE``, ``N_ONLINE``, ``N_NORMAL_MEMORY`` and ``N_MEMORY``."""
+
+    __slots__ = ("_machine", "memory", "normal_memory", "online", "possible")
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.possible = NodeMask()
+        self.online = NodeMask()
+        self.normal_memory = NodeMask()
+        self.memory = NodeMask()
+
+    def set_memory(self, node: int) -> None:
+        """The node has memory now (``node_states_set_node``)."""
+        self.normal_memory.set(node)
+        self.memory.set(node)
+        self._tell(node, 1)
+
+    def clear_memory(self, node: int) -> None:
+        """The node has no memory any more (``node_states_clear_node``)."""
+        self.normal_memory.clear(node)
+        self.memory.clear(node)
+        self._tell(node, 0)
+
+    def _tell(self, node: int, value: int) -> None:
+        if (fire := self._machine.tracepoints.node_state.fire) is not None:
+            fire("N_NORMAL_MEMORY", node, value)
+            fire("N_MEMORY", node, value)

@@ -1,0 +1,286 @@
+"""What the operations of a program do: one function each, called with the task and the operation's parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..actors import COND_RESCHED, Op, OpKind
+from ..actors.signal import Signal
+from .pages import GFP_KERNEL, page_frame
+from .rcu import RcuHead
+from .slab.allocate import kmem_cache_alloc_node
+from .slab.create import kmem_cache_create as create
+from .slab.destroy import kmem_cache_destroy as destroy
+from .slab.free import kmem_cache_free as free
+from .slab.geometry import FLAGS
+from .slab.procfs import read_slabinfo
+from .slab.shrink import kmem_cache_shrink as shrink
+from .slab.sysfs import read_attribute, write_attribute
+from .stack import kernel_name
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .slab.cache import KmemCache
+
+SLAB_FOLDER = "/sys/kernel/slab/"
+
+
+def _text(task: Any, text: str) -> str:
+    """A string of the program with its counters put in."""
+    return text.format(**task.variables) if "{" in text else text
+
+
+def _cache(task: Any, name: str) -> KmemCache | None:
+    """The cache a program names; a missing one is said, not fatal: the program may race with its destruction."""
+    name = _text(task, name)
+    cache: KmemCache | None = task.machine.slab.find(name)
+    if cache is None:
+        task.machine.printk("warning", f"{task.name}: no cache {name}")
+        task.machine.count("operations_without_cache")
+    return cache
+
+
+def _bag(task: Any, operation: Any) -> list[int]:
+    bag: list[int] = task.workload.bags.setdefault(_text(task, operation.bag or operation.cache), [])
+    return bag
+
+
+async def kmem_cache_create(task: Any, operation: Any) -> None:
+    """Create a cache."""
+    flags = sum(FLAGS[flag] for flag in operation.flags)
+    name = _text(task, operation.cache)
+    await create(task.machine.slab, name, operation.size, operation.align, flags, ctor=operation.ctor)
+
+
+async def kmem_cache_destroy(task: Any, operation: Any) -> None:
+    """Destroy a cache."""
+    cache = _cache(task, operation.cache)
+    if cache is not None:
+        await destroy(task.machine.slab, cache)
+
+
+async def kmem_cache_alloc(task: Any, operation: Any) -> None:
+    """Allocate objects into a bag."""
+    cache = _cache(task, operation.cache)
+    if cache is None:
+        return
+    bag = _bag(task, operation)
+    for _ in range(operation.count):
+        address = await kmem_cache_alloc_node(task.machine.slab, cache, GFP_KERNEL, operation.node)
+        if address is None:
+            task.machine.count("failed_allocations")
+            return
+        bag.append(address)
+
+
+async def kmem_cache_free(task: Any, operation: Any) -> None:
+    """Free objects of a bag, the first allocated first."""
+    cache = _cache(task, operation.cache)
+    if cache is None:
+        return
+    bag = _bag(task, operation)
+    for _ in range(len(bag) if operation.count is None else operation.count):
+        if not bag:
+            return
+        await free(task.machine.slab, cache, bag.pop(0))
+
+
+async def kmem_cache_shrink(task: Any, operation: Any) -> None:
+    """Shrink a cache."""
+    cache = _cache(task, operation.cache)
+    if cache is not None:
+        await shrink(task.machine.slab, cache)
+
+
+@kernel_name("user_access")
+async def access(task: Any, operation: Any) -> None:
+    """Touch the first object of a bag."""
+    cache = _cache(task, operation.cache)
+    bag = _bag(task, operation)
+    if cache is None or not bag:
+        return
+    address = bag[0]
+    await TOUCH
+    if task.machine.kasan is not None:
+        slab = task.machine.slab.slabs.get(page_frame(address))
+        task.machine.kasan.check_access(cache, slab, address, write=operation.write)
+
+
+TOUCH = Op(OpKind.UPDATE, "object")
+
+
+async def read(task: Any, operation: Any) -> None:
+    """Read a file of /sys or /proc; its text is kept as the last one read."""
+    path = _text(task, operation.path)
+    text = await _read_file(task, path)
+    if text is None:
+        task.machine.printk("warning", f"{task.name}: cannot read {path}")
+        return
+    task.workload.files_read[path] = text
+
+
+async def _read_file(task: Any, path: str) -> str | None:
+    slub = task.machine.slab
+    if path == "/proc/slabinfo":
+        return await read_slabinfo(slub)
+    if path == "/sys/devices/system/node/online":
+        return ",".join(map(str, task.machine.pages.states.online)) + "\n"
+    if path.startswith(SLAB_FOLDER):
+        name, _, attribute = path.removeprefix(SLAB_FOLDER).partition("/")
+        cache = _cache(task, name)
+        return None if cache is None else await read_attribute(slub, cache, attribute)
+    return None
+
+
+async def write(task: Any, operation: Any) -> None:
+    """Write to a file of /sys."""
+    path, value = _text(task, operation.path), _text(task, operation.value)
+    if path.startswith(SLAB_FOLDER):
+        name, _, attribute = path.removeprefix(SLAB_FOLDER).partition("/")
+        cache = _cache(task, name)
+        if cache is not None and not await write_attribute(task.machine.slab, cache, attribute, value):
+            return
+    task.machine.printk("warning", f"{task.name}: cannot write {path}")
+
+
+async def lock(task: Any, operation: Any) -> None:
+    """Take a lock of the workload's own."""
+    wanted = task.workload.locks[operation.lock]
+    if hasattr(wanted, "down_read"):
+        await (wanted.down_read() if operation.mode == "read" else wanted.down_write())
+    else:
+        await wanted.lock()
+
+
+async def unlock(task: Any, operation: Any) -> None:
+    """Leave a lock of the workload's own."""
+    held = task.workload.locks[operation.lock]
+    if hasattr(held, "up_read"):
+        await (held.up_read() if operation.mode == "read" else held.up_write())
+    else:
+        await held.unlock()
+
+
+async def rcu_read_lock(task: Any, _: Any) -> None:
+    """Enter a reader."""
+    await task.machine.rcu.read_lock()
+
+
+async def rcu_read_unlock(task: Any, _: Any) -> None:
+    """Leave it."""
+    await task.machine.rcu.read_unlock()
+
+
+async def synchronize_rcu(task: Any, _: Any) -> None:
+    """Wait for a grace period."""
+    await task.machine.rcu.synchronize_rcu()
+
+
+async def rcu_barrier(task: Any, _: Any) -> None:
+    """Wait for all callbacks queued so far."""
+    await task.machine.rcu.rcu_barrier()
+
+
+async def call_rcu(task: Any, operation: Any) -> None:
+    """Free the objects of a bag after a grace period."""
+    cache = _cache(task, operation.cache)
+    if cache is None:
+        return
+    bag = _bag(task, operation)
+    objects = bag[:]
+    bag.clear()
+    slub = task.machine.slab
+
+    async def free_objects() -> None:
+        for address in objects:
+            await free(slub, cache, address)
+
+    await task.machine.rcu.call_rcu(RcuHead(free_objects, objects[0] if objects else 0))
+
+
+async def memory_online(task: Any, operation: Any) -> None:
+    """Bring a node's memory online."""
+    await task.machine.memory_hotplug.request(True, operation.node)
+
+
+async def memory_offline(task: Any, operation: Any) -> None:
+    """Take a node's memory offline."""
+    await task.machine.memory_hotplug.request(False, operation.node)
+
+
+async def wait_online(task: Any, operation: Any) -> None:
+    """Wait until a node's memory is online."""
+    await task.machine.memory_hotplug.watch.wait(operation.node)
+
+
+async def sleep(task: Any, operation: Any) -> None:
+    """Sleep for virtual time."""
+    await task.machine.current.sleep(operation.ns)
+
+
+async def compute(task: Any, operation: Any) -> None:
+    """Use the processor for virtual time, in user mode."""
+    if task.machine.interleaver.costed:
+        task.machine.running.clock.ns += operation.ns
+
+
+async def cond_resched(task: Any, _: Any) -> None:
+    """Let another thread have the processor."""
+    await COND_RESCHED
+
+
+async def queue_work(task: Any, operation: Any) -> None:
+    """Run operations in a worker of some processor."""
+    machine = task.machine
+    done = Signal(f"work of {task.name}")
+
+    async def run(_: Any) -> None:
+        for inner in operation.program:
+            await PERFORM[inner.op](task, inner)
+        done.set()
+
+    work = machine.workqueues.make_work(f"work of {task.name}", run)
+    await machine.workqueues.queue_work_on(operation.cpu, work)
+    if operation.wait:
+        await done.wait
+
+
+async def repeat(task: Any, operation: Any) -> None:
+    """Run operations several times; {i} counts."""
+    outer = task.variables["i"]
+    for number in range(operation.count):
+        task.variables["i"] = number
+        await task.workload.run_program(task, operation.program)
+    task.variables["i"] = outer
+
+
+PERFORM: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
+    function.__name__: function
+    for function in (
+        kmem_cache_create,
+        kmem_cache_destroy,
+        kmem_cache_alloc,
+        kmem_cache_free,
+        kmem_cache_shrink,
+        access,
+        read,
+        write,
+        lock,
+        unlock,
+        rcu_read_lock,
+        rcu_read_unlock,
+        synchronize_rcu,
+        rcu_barrier,
+        call_rcu,
+        memory_online,
+        memory_offline,
+        wait_online,
+        sleep,
+        compute,
+        cond_resched,
+        queue_work,
+        repeat,
+    )
+}
+"""By the name a program uses."""

@@ -1,0 +1,172 @@
+"""Releases and patches: which variant of each protocol the kernel under test has.
+
+The one place where a release is looked at.  A *seam* is a field of `Kernel`; a patch is a function that replaces values at seams; a
+release is the ancestor of all with every patch up to it applied, in the order of history.  `apply` and `revert` of a topology file add
+and leave out patches by id, commit or title; ``./file.py`` is a patch of the user's own: a module with ``apply(kernel: Kernel) -> Kernel``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .memory_hotplug import HotplugSection, LockMemoryHotplug, MemHotplugBegin
+from .slab.cpu_flush import CpuFlush, FlushByInterrupt, FlushByWork
+from .slab.lock_variants import CpusAndMemoryLocks, CpusWhereFlushed, NoHotplugLocks, SlabHotplugLocks
+from .slab.node_variants import (
+    FreedWhenOffline,
+    KeptForever,
+    NodeLifetime,
+    NodeTracking,
+    NormalMemoryNodes,
+    SlabNodes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .slab import Slub
+
+OLDEST = (3, 10)
+NEWEST = (6, 1)
+"""Releases outside are refused: their SLUB is not this one."""
+
+
+class ReleaseError(Exception):
+    """An unknown release or patch; the message says which and what there is."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One tree: which implementation stands at each seam."""
+
+    node_tracking: NodeTracking
+    node_lifetime: NodeLifetime
+    slab_locks: SlabHotplugLocks
+    hotplug_section: HotplugSection
+    cpu_flush: Callable[[Slub], CpuFlush]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One change of history, or a user's; ``release`` is the first that has it, as (major, minor)."""
+
+    name: str
+    commit: str
+    release: tuple[int, int] | None
+    title: str
+    apply: Callable[[Kernel], Kernel]
+
+
+ANCESTOR = Kernel(
+    node_tracking=NormalMemoryNodes(),
+    node_lifetime=FreedWhenOffline(),
+    slab_locks=NoHotplugLocks(),
+    hotplug_section=LockMemoryHotplug(),
+    cpu_flush=FlushByInterrupt,
+)
+
+HISTORY: tuple[Patch, ...] = (
+    Patch(
+        "get-online-mems",
+        "bfc8c90139eb",
+        (3, 16),
+        "mem-hotplug: implement get/put_online_mems",
+        lambda kernel: replace(kernel, hotplug_section=MemHotplugBegin()),
+    ),
+    Patch(
+        "slab-get-online-mems",
+        "03afc0e25f7f",
+        (3, 16),
+        "slab: get_online_mems for kmem_cache_{create,destroy,shrink}",
+        lambda kernel: replace(kernel, slab_locks=CpusAndMemoryLocks()),
+    ),
+    Patch(
+        "keep-cache-nodes",
+        "666716fd267d",
+        (5, 12),
+        "mm, slub: stop freeing kmem_cache_node structures on node offline",
+        lambda kernel: replace(kernel, node_lifetime=KeptForever()),
+    ),
+    Patch(
+        "slab-nodes",
+        "7e1fa93deff4",
+        (5, 12),
+        "mm, slab, slub: stop taking memory hotplug lock",
+        lambda kernel: replace(kernel, node_tracking=SlabNodes(), slab_locks=NoHotplugLocks()),
+    ),
+    Patch(
+        "flush-by-work",
+        "5a836bf6b09f",
+        (5, 15),
+        "mm: slub: move flush_cpu_slab() invocations __free_slab() invocations out of IRQ context",
+        lambda kernel: replace(kernel, cpu_flush=FlushByWork, slab_locks=CpusWhereFlushed()),
+    ),
+)
+"""In the order in which they were merged.  7e1fa93deff4 stands for itself and 59450bbc12be, which stopped taking the CPU lock."""
+
+
+def parse_release(text: str) -> tuple[int, int]:
+    """``v5.12`` or ``5.12.3`` as (5, 12).
+
+    Raises:
+        ReleaseError: not a release this emulator knows.
+    """
+    match = re.fullmatch(r"v?(\d+)\.(\d+)(?:[.-].*)?", text)
+    if match is None:
+        raise ReleaseError(f"kernel.release: {text!r} is not a release; expected something like v5.12")
+    release = (int(match[1]), int(match[2]))
+    if not OLDEST <= release <= NEWEST:
+        raise ReleaseError(
+            f"kernel.release: {text} is outside of what is emulated: v{OLDEST[0]}.{OLDEST[1]} to v{NEWEST[0]}.{NEWEST[1]}"
+        )
+    return release
+
+
+def checkout(release: str, apply: Sequence[str] = (), revert: Sequence[str] = (), *, folder: Path | None = None) -> Kernel:
+    """The tree of `release`, with the patches of `apply` on top and without those of `revert`.
+
+    `folder` is where relative paths of patch files start.
+
+    Raises:
+        ReleaseError: an unknown release or patch, or a patch file that is none.
+    """
+    wanted = parse_release(release)
+    left_out = [_find(name) for name in revert]
+    added = [_from_file(name, folder) if name.endswith(".py") else _find(name) for name in apply]
+    kernel = ANCESTOR
+    for patch in HISTORY:
+        if patch.release is not None and patch.release <= wanted and patch not in left_out:
+            kernel = patch.apply(kernel)
+    for patch in added:
+        kernel = patch.apply(kernel)
+    return kernel
+
+
+def _find(name: str) -> Patch:
+    for patch in HISTORY:
+        if name in (patch.name, patch.title) or (len(name) >= 7 and patch.commit.startswith(name[:12])):  # noqa: PLR2004
+            return patch
+    known = ", ".join(f"{patch.name} ({patch.commit})" for patch in HISTORY)
+    raise ReleaseError(f"kernel.apply/revert: there is no patch {name!r}; there are: {known}")
+
+
+def _from_file(name: str, folder: Path | None) -> Patch:
+    path = (folder or Path()) / name
+    spec = importlib.util.spec_from_file_location(f"slubloom_patch_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ReleaseError(f"kernel.apply: there is no patch file {path}")
+    module: Any = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        function = module.apply
+    except AttributeError:
+        raise ReleaseError(f"kernel.apply: {path} has no function apply(kernel)") from None
+    except Exception as error:
+        raise ReleaseError(f"kernel.apply: {path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return Patch(path.stem, "", None, f"patch file {name}", function)

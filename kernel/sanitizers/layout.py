@@ -1,0 +1,32 @@
+"""What the kernel's reports have in common: rules, identity lines, call traces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..machine import Machine
+
+HARDWARE = "Hardware name: slubloom emulated machine"
+
+
+def identity(machine: Machine) -> str:
+    """``CPU: 1 PID: 101 Comm: creator Not tainted 5.11.0-slubloom``."""
+    running = machine.running
+    return f"CPU: {max(running.cpu_id, 0)} PID: {running.pid} Comm: {running.comm} {kernel_ident(machine)}"
+
+
+def kernel_ident(machine: Machine) -> str:
+    """Taint and release, as in the identity lines."""
+    return f"Not tainted {machine.release.removeprefix('v')}-slubloom #1"
+
+
+def call_trace(stack: Iterable[str]) -> list[str]:
+    """A stack, innermost first, as the kernel prints one."""
+    return ["Call Trace:", " <TASK>", *(f" {function}" for function in stack), " </TASK>"]
+
+
+def join(lines: Iterable[str]) -> str:
+    """A report ends with one line feed."""
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,77 @@
+"""Oopses: a null pointer was used, or the kernel found its own state impossible.
+
+Layout: arch/x86/mm/fault.c and kernel/panic.c (6.1).  The thread that oopses is dead, with what it holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from .layout import HARDWARE, call_trace, identity, join
+
+if TYPE_CHECKING:
+    from ..machine import Machine
+
+OFFSETS = {"list_lock": 0x0, "nr_partial": 0x8, "partial": 0x10, "nr_slabs": 0x20, "total_objects": 0x28, "node": 0x0}
+"""Byte offsets of the fields of ``struct kmem_cache_node`` in 6.1 (64-bit, without lock debugging): the address of the fault."""
+
+
+def null_dereference(machine: Machine, field: str, *, write: bool) -> NoReturn:
+    """Report an access to `field` of a null pointer, and end the running thread."""
+    stack = machine.stack()
+    address = OFFSETS.get(field, 0)
+    title = f"BUG: kernel NULL pointer dereference, address: {address:016x}"
+    if stack:
+        title += f" in {stack[0]}"
+    report = join(
+        [
+            f"BUG: kernel NULL pointer dereference, address: {address:016x}",
+            f"#PF: supervisor {'write' if write else 'read'} access in kernel mode",
+            f"#PF: error_code(0x{2 if write else 0:04x}) - not-present page",
+            f"Oops: {2 if write else 0:04x} [#1] PREEMPT SMP",
+            identity(machine),
+            HARDWARE,
+            f"RIP: 0010:{stack[0] if stack else 'unknown'} (->{field})",
+            *call_trace(stack),
+            f"CR2: {address:016x}",
+            "---[ end trace ]---",
+        ]
+    )
+    machine.oops("null-deref", title, report)
+
+
+def kernel_bug(machine: Machine, message: str) -> NoReturn:
+    """Report a ``BUG()`` and end the running thread."""
+    stack = machine.stack()
+    where = f" in {stack[0]}" if stack else ""
+    report = join(
+        [
+            "------------[ cut here ]------------",
+            f"kernel BUG{where}: {message}",
+            "invalid opcode: 0000 [#1] PREEMPT SMP",
+            identity(machine),
+            HARDWARE,
+            *call_trace(stack),
+            "---[ end trace ]---",
+        ]
+    )
+    machine.oops("kernel-bug", f"kernel BUG{where}: {message}", report)
+
+
+def objects_remaining(machine: Machine, cache: str) -> None:
+    """Report a cache that was to be destroyed but still has objects (``kmem_cache_destroy``); the kernel goes on."""
+    stack = machine.stack()
+    caller = stack[1] if len(stack) > 1 else "user mode"
+    title = f"kmem_cache_destroy {cache}: Slab cache still has objects when called from {caller}"
+    report = join(
+        [
+            "------------[ cut here ]------------",
+            title,
+            "WARNING: kmem_cache_destroy",
+            identity(machine),
+            HARDWARE,
+            *call_trace(stack),
+            "---[ end trace ]---",
+        ]
+    )
+    machine.violate("objects-remaining", title, report)

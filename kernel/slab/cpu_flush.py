@@ -1,0 +1,138 @@
+"""Flushing processors' slabs: the variants of seed 003 so far.
+
+Up to 5.14 the flusher interrupts every processor that has a slab of the cache (``on_each_cpu_cond``), and the interrupt handler gives it
+back.  From 5.15 (5a836bf6b09f with its fixes) it queues one work item per processor and waits for each; ``flush_lock`` keeps the items,
+which every flusher shares, from being used twice.  Order then: ``cpu_hotplug_lock`` → ``slab_mutex`` → ``flush_lock`` → the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ...actors import Message, Op, OpKind
+from ...actors.signal import Signal
+from .node import deactivate_slab
+
+if TYPE_CHECKING:
+    from ...actors import Cpu
+    from ...actors.worker_pool import WorkItem
+    from .cache import KmemCache
+    from .slub import Slub
+
+
+async def flush_slab(slub: Slub, cache: KmemCache, cpu: int) -> None:
+    """Give up the slab a processor has of `cache`; on that processor, which nothing takes away meanwhile."""
+    c = cache.cpu_slab.get(cpu)
+    if c is None or c.slab is None:
+        return
+    slab, freelist = c.slab, c.freelist
+    c.slab, c.freelist = None, 0
+    c.tid += 1
+    if (fire := slub.machine.tracepoints.cpu_slab_flush.fire) is not None:
+        fire(cache.name, cpu)
+    slub.machine.count("cpu_slab_flushes")
+    await deactivate_slab(slub, cache, slab, freelist)
+
+
+def has_cpu_slab(cache: KmemCache, cpu: int) -> bool:
+    """Whether a processor has a slab of `cache`; looked at from anywhere, without a lock."""
+    c = cache.cpu_slab.get(cpu)
+    return c is not None and c.slab is not None
+
+
+class CpuFlush(Protocol):
+    """Seam: how `flush_all` reaches the other processors."""
+
+    async def flush_all(self, cache: KmemCache) -> None:
+        """Flush every online processor; may take ``cpu_hotplug_lock``."""
+        ...
+
+    async def flush_all_cpus_locked(self, cache: KmemCache) -> None:
+        """The same for a caller that holds ``cpu_hotplug_lock`` already."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlushCpuSlab(Message):
+    """To a processor: give up your slab of ``cache``."""
+
+    cache: KmemCache
+    flushed: Signal
+
+
+class FlushByInterrupt:
+    """Up to 5.14."""
+
+    def __init__(self, slub: Slub) -> None:
+        self._slub = slub
+        for cpu in slub.machine.cpus.values():
+            cpu.handlers[FlushCpuSlab] = self._flush_cpu_slab
+
+    async def flush_all(self, cache: KmemCache) -> None:
+        """Interrupt every processor with a slab of `cache`, and wait for all of them."""
+        machine = self._slub.machine
+        await READ_CPU_SLAB
+        asked: list[Signal] = []
+        machine.running.preempt_disable()
+        for cpu in machine.online_cpus():
+            if has_cpu_slab(cache, cpu.cpu_id):
+                flushed = Signal(f"flush of {cache.name} on {cpu.name}")
+                asked.append(flushed)
+                if (fire := machine.tracepoints.ipi_raise.fire) is not None:
+                    fire(f"{1 << cpu.cpu_id:x}", "flush_cpu_slab")
+                await cpu.mailbox.send(FlushCpuSlab(cache, flushed))
+        for flushed in asked:
+            await flushed.wait
+        machine.running.preempt_enable()
+
+    async def flush_all_cpus_locked(self, cache: KmemCache) -> None:
+        """No lock is involved here."""
+        await self.flush_all(cache)
+
+    async def _flush_cpu_slab(self, cpu: Cpu, message: FlushCpuSlab) -> None:
+        await flush_slab(self._slub, message.cache, cpu.cpu_id)
+        message.flushed.set()
+
+
+class FlushByWork:
+    """From 5.15, in the order that was merged."""
+
+    def __init__(self, slub: Slub) -> None:
+        self._slub = slub
+        self._works: dict[int, WorkItem] = {}
+        self._cache: dict[int, KmemCache] = {}
+
+    async def flush_all(self, cache: KmemCache) -> None:
+        """Take ``cpu_hotplug_lock``, then flush."""
+        async with self._slub.machine.memory_hotplug.cpu_hotplug_lock.read():
+            await self.flush_all_cpus_locked(cache)
+
+    async def flush_all_cpus_locked(self, cache: KmemCache) -> None:
+        """Queue the flush on every processor with a slab of `cache`, then wait for each."""
+        machine = self._slub.machine
+        async with self._slub.flush_lock:
+            await READ_CPU_SLAB
+            queued: list[WorkItem] = []
+            for cpu in machine.online_cpus():
+                if has_cpu_slab(cache, cpu.cpu_id):
+                    work = self._work_of(cpu.cpu_id)
+                    self._cache[cpu.cpu_id] = cache
+                    await machine.workqueues.queue_work_on(cpu.cpu_id, work)
+                    queued.append(work)
+            for work in queued:
+                await machine.workqueues.flush_work(work)
+
+    def _work_of(self, cpu: int) -> WorkItem:
+        work = self._works.get(cpu)
+        if work is None:
+
+            async def flush_cpu_slab(_: WorkItem) -> None:
+                await flush_slab(self._slub, self._cache[cpu], cpu)
+
+            work = self._slub.machine.workqueues.make_work("flush_cpu_slab", flush_cpu_slab)
+            self._works[cpu] = work
+        return work
+
+
+READ_CPU_SLAB = Op(OpKind.READ, "cpu_slab->slab of every cpu")

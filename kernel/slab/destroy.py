@@ -1,0 +1,67 @@
+"""Destroying caches.
+
+Mirrors kmem_cache_destroy() of mm/slab_common.c and __kmem_cache_shutdown(), free_partial() of mm/slub.c.  The cache of a
+TYPESAFE_BY_RCU type must outlive the callbacks that free its slabs: an `rcu_barrier` comes between shutdown and release, in the calling
+thread (≤ 4.10, ≥ 6.12; the batching of the releases between comes with its own issue).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .create import free_kmem_cache_nodes
+from .free import kmem_cache_free
+from .geometry import SLAB_TYPESAFE_BY_RCU
+from .node import dec_slabs_node, free_slab, remove_partial
+
+if TYPE_CHECKING:
+    from .cache import KmemCache
+    from .slub import Slub
+
+
+async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
+    """Destroy `cache`, which nobody uses any more; false where objects were left in it, and then it stays as it is.
+
+    May sleep.  The caller guarantees that nobody allocates from the cache concurrently.
+    """
+    machine = slub.machine
+    async with slub.variants.slab_locks.destroying(slub), slub.slab_mutex:
+        cache.refcount -= 1
+        if cache.refcount:
+            return True
+        if await shutdown_cache(slub, cache):
+            cache.refcount += 1
+            message = f"kmem_cache_destroy {cache.name}: Slab cache still has objects"
+            machine.printk("warning", message)
+            machine.remaining_objects(cache.name)
+            return False
+        slub.slab_caches.remove(cache)
+    if cache.flags & SLAB_TYPESAFE_BY_RCU:
+        await machine.rcu.rcu_barrier()
+    name, address = cache.name, cache.address
+    await free_kmem_cache_nodes(slub, cache)
+    await kmem_cache_free(slub, slub.kmem_cache, address)
+    machine.count("caches_destroyed")
+    if (fire := machine.tracepoints.kmem_cache_destroy.fire) is not None:
+        fire(name, address)
+    return True
+
+
+async def shutdown_cache(slub: Slub, cache: KmemCache) -> bool:
+    """Give back every slab; whether some could not be (``__kmem_cache_shutdown``)."""
+    await slub.cpu_flush.flush_all_cpus_locked(cache)
+    remain = False
+    for node in list(cache.node):
+        await cache.read_node
+        n = slub.get_node(cache, node)
+        if not n:
+            continue
+        async with n.list_lock.irqsave():
+            empty = [slab for slab in n.partial if not slab.inuse]
+            for slab in empty:
+                remove_partial(n, slab)
+        for slab in empty:
+            dec_slabs_node(n, slab.objects)
+            await free_slab(slub, cache, slab)
+        remain = remain or n.nr_partial > 0 or n.nr_slabs > 0
+    return remain

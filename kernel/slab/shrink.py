@@ -1,0 +1,56 @@
+"""Shrinking: empty slabs go back, the rest is sorted so that the fullest are used first.
+
+Mirrors kmem_cache_shrink(), __kmem_cache_do_shrink() of mm/slub.c (6.1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .node import dec_slabs_node, free_slab
+
+if TYPE_CHECKING:
+    from .cache import KmemCache, Slab
+    from .slub import Slub
+
+SHRINK_PROMOTE_MAX = 32
+
+
+async def kmem_cache_shrink(slub: Slub, cache: KmemCache) -> bool:
+    """Flush every processor and shrink; whether slabs remain."""
+    async with slub.variants.slab_locks.shrinking(slub):
+        await slub.cpu_flush.flush_all(cache)
+        return await do_shrink(slub, cache)
+
+
+async def do_shrink(slub: Slub, cache: KmemCache) -> bool:
+    """Discard empty slabs and sort the partial list of each node; whether slabs remain."""
+    remain = False
+    for node in list(cache.node):
+        await cache.read_node
+        n = slub.get_node(cache, node)
+        if not n:
+            continue
+        discard: list[Slab] = []
+        async with n.list_lock.irqsave():
+            promoted: list[list[Slab]] = [[] for _ in range(SHRINK_PROMOTE_MAX)]
+            rest: list[Slab] = []
+            for slab in n.partial:
+                free = slab.objects - slab.inuse
+                slub.machine.bug_on(free <= 0, f"full slab on the partial list of {cache.name}")
+                if free == slab.objects:
+                    discard.append(slab)
+                elif free <= SHRINK_PROMOTE_MAX:
+                    promoted[free - 1].insert(0, slab)
+                else:
+                    rest.append(slab)
+            for slab in discard:
+                slab.on_partial = False
+                n.nr_partial -= 1
+                dec_slabs_node(n, slab.objects)
+            n.partial = dict.fromkeys([slab for same in promoted for slab in same] + rest)
+        for slab in discard:
+            await free_slab(slub, cache, slab)
+        await cache.read_nr_partial
+        remain = remain or n.nr_slabs > 0
+    return remain

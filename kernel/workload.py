@@ -1,0 +1,100 @@
+"""Tasks: the programs of a topology file, run as kernel threads that call into the kernel like user tasks do.
+
+Between two operations a task is in user mode: for RCU that is a quiescent state.  What a task allocates goes into its bags, lists of
+addresses by name; a bag is named after its cache unless the program says otherwise.  A bag is shared by all tasks: one may free what
+another has allocated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..actors import Op, OpKind
+from . import operations
+from .machine import FunctionThread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..topology import Scenario
+    from .machine import Machine
+
+
+def _leave_kernel(thread: Any) -> None:
+    if thread.rcu_depth or thread.preempt_count:
+        return  # a program that holds such a thing between two operations stands for one long call into the kernel
+    cpu = thread.cpu
+    cpu.in_user_mode = True
+    if cpu.qs_needed is not None:
+        thread.machine.rcu.quiescent.user_mode(cpu)
+
+
+def _enter_kernel(thread: Any) -> None:
+    thread.cpu.in_user_mode = False
+
+
+USER_MODE = Op(OpKind.LOCAL, "user mode", admit=_leave_kernel, perform=_enter_kernel)
+
+
+class Task(FunctionThread):
+    """A task of the workload; `variables` are what {i} and {task} stand for in its strings."""
+
+    __slots__ = ("_program", "variables", "workload")
+
+    def __init__(self, workload: Workload, cpu: int, name: str, program: Sequence[Any], number: int) -> None:
+        super().__init__(workload.machine, workload.machine.cpus[cpu], name, self._run_program)
+        self.workload = workload
+        self.variables: dict[str, int] = {"i": 0, "task": number}
+        self._program = program
+
+    async def _run_program(self) -> None:
+        await self.workload.run_program(self, self._program)
+        await USER_MODE
+
+
+class Workload:
+    """All tasks of a scenario, and what they share: locks and bags."""
+
+    def __init__(self, machine: Machine, scenario: Scenario, locks: dict[str, Any]) -> None:
+        self.machine = machine
+        self.scenario = scenario
+        self.locks = locks
+        self.bags: dict[str, list[int]] = {}
+        self.files_read: dict[str, str] = {}  # the last text read of each file
+        self._next_cpu = 0
+
+    def start(self) -> None:
+        """Make the tasks; those without a processor are dealt to the online ones in turn."""
+        for spec in self.scenario.tasks:
+            for number in range(spec.instances):
+                name = f"{spec.name}/{number}" if spec.instances > 1 else spec.name
+                cpu = spec.cpu_of(number)
+                task = Task(self, self._any_cpu() if cpu is None else cpu, name, spec.program, number)
+                self.machine.spawn(task)
+
+    async def run_program(self, task: Task, program: Sequence[Any]) -> None:
+        """Run the operations of `program` in order, as `task`."""
+        for operation in program:
+            await USER_MODE
+            self.machine.count("operations")
+            await operations.PERFORM[operation.op](task, operation)
+
+    def _any_cpu(self) -> int:
+        online = self.machine.online_cpus()
+        self._next_cpu += 1
+        return online[(self._next_cpu - 1) % len(online)].cpu_id
+
+
+def start_event(workload: Workload, event: Any) -> None:
+    """A hotplug event of the topology as a task of its own: competing from the start, or waiting for its time."""
+    machine = workload.machine
+
+    async def run_event() -> None:
+        if event.at_ns:
+            await machine.current.sleep(event.at_ns)
+        await USER_MODE
+        await machine.memory_hotplug.request(event.kind == "memory_online", event.node)
+
+    cpu = machine.cpus[event.cpu] if event.cpu is not None else machine.online_cpus()[-1]
+    name = f"{'online' if event.kind == 'memory_online' else 'offline'}-node{event.node}"
+    machine.spawn(FunctionThread(machine, cpu, name, run_event))

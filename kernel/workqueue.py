@@ -1,0 +1,83 @@
+"""Workqueues: queueing work items on a processor's pool, and waiting for them.
+
+Mirrors queue_work_on(), flush_work() of kernel/workqueue.c (6.1) on the bound pools of actors/worker_pool.py.  A named queue only
+names the work in traces here; max_active, rescuers and draining come with the workqueue issue.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..actors import Op, OpKind, WorkerPool
+from ..actors.worker_pool import KernelWorker, QueueWork, WorkItem
+from .violation import KernelOops
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..actors import Actor
+    from .machine import Machine
+
+
+class _Worker(KernelWorker):
+    """A kworker in which an oops ends the item, and with it the thread."""
+
+    __slots__ = ()
+
+    async def body(self) -> None:
+        try:
+            await super().body()
+        except KernelOops:
+            pass
+
+
+class Workqueues:
+    """The bound pools of a machine; a pool is made when its processor first gets work."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.pools: dict[int, WorkerPool] = {}
+        self._set_pending = Op(OpKind.UPDATE, "work pending bit")
+        self._flush = Op(OpKind.WAIT, "flush_work", admit=self._admit_flush)
+        self._flushing: dict[Actor, WorkItem] = {}
+
+    def make_work(self, name: str, function: Callable[[WorkItem], Awaitable[None]], *, queue: str = "events") -> WorkItem:
+        """A work item of workqueue `queue` (``INIT_WORK``)."""
+        work = WorkItem(name, function, address=self._machine.static_address(32))
+        work.queue_name = queue
+        return work
+
+    async def queue_work_on(self, cpu: int, work: WorkItem) -> bool:
+        """Have `work` run on processor `cpu`; false, and nothing done, where it is pending already."""
+        await self._set_pending
+        if work.pending:
+            return False
+        work.pending = True
+        work.queued += 1
+        machine = self._machine
+        if (fire := machine.tracepoints.workqueue_queue_work.fire) is not None:
+            fire(work.address, work.address, work.queue_name, cpu, cpu)
+        pool = self.pools.get(cpu)
+        if pool is None:
+            pool = self.pools[cpu] = WorkerPool(machine.cpus[cpu], self._make_worker)
+            machine.interleaver.spawn(pool)
+        await pool.mailbox.send(QueueWork(work))
+        machine.count("work_items")
+        return True
+
+    def _make_worker(self, pool: WorkerPool, number: int) -> KernelWorker:
+        return _Worker(pool, number, pid=self._machine.next_pid())
+
+    async def flush_work(self, work: WorkItem) -> bool:
+        """Wait for the instance of `work` that is queued or running now; false where there is none."""
+        if not work.pending and work.running is None:
+            return False
+        self._flushing[self._machine.running] = work
+        await self._flush
+        return True
+
+    def _admit_flush(self, actor: Actor) -> None:
+        work = self._flushing.pop(actor)
+        if work.done < work.queued:
+            work.waiters.append((work.queued, actor))
+            actor.block()
