@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .actor import Actor, Unwind
-from .interleaver import Interleaver, Outcome
+from .interleaver import Interleaver, RunLimits
 from .operation import OpKind
 from .strategies.base import Strategy
 
@@ -29,8 +29,8 @@ class _Unordered(Strategy):
 class FreeRunner(Interleaver):
     """Runs each actor in a trio task of its own, resumed whenever trio likes."""
 
-    def __init__(self) -> None:
-        super().__init__(_Unordered())
+    def __init__(self, limits: RunLimits | None = None) -> None:
+        super().__init__(_Unordered(), limits=limits)
         self._enabled_events: dict[Actor, trio.Event] = {}
         self._quiet = trio.Event()
 

@@ -55,9 +55,19 @@ class Gate:
     def give(self, _: Actor) -> None:
         """The actor leaves; one waiter may contend."""
         self.holder = None
+        if self.waiters:
+            self.wake_one()
+
+    def wake_one(self) -> None:
+        """Let one waiter contend: the strategy decides which."""
         waiters = self.waiters
-        if waiters:
-            n = len(waiters)
-            woken = waiters.pop(0 if n == 1 else self.interleaver.choose("which waiter wakes", n))
-            self.contenders.append(woken)
-            woken.unblock()
+        n = len(waiters)
+        if n == 1:
+            woken = waiters.pop()
+        else:
+            interleaver = self.interleaver
+            answer = interleaver.strategy.choose("which waiter wakes", n)
+            interleaver.tape.append(answer)
+            woken = waiters.pop(answer)
+        self.contenders.append(woken)
+        woken.unblock()

@@ -52,7 +52,15 @@ class KernelThread(Actor):
     def block_spinning(self) -> None:
         """Wait on the processor; where preemption is possible another thread may still take it."""
         self.blocked = True
-        self.interleaver.disable(self)
+        # Interleaver.disable, inlined: with `unblock` below the hottest path of a contended lock.
+        slot = self.slot
+        if slot >= 0:
+            enabled = self.interleaver.enabled
+            last = enabled.pop()
+            if last is not self:
+                enabled[slot] = last
+                last.slot = slot
+            self.slot = -1
         cpu = self.cpu
         if cpu.current is not self:
             cpu.queue.remove(self)
@@ -65,7 +73,14 @@ class KernelThread(Actor):
         cpu = self.cpu
         if cpu.current is self:
             if cpu.runs_threads:
-                self.interleaver.enable(self)
+                # Interleaver.enable, inlined.
+                interleaver = self.interleaver
+                if self.slot < 0:
+                    enabled = interleaver.enabled
+                    self.slot = len(enabled)
+                    enabled.append(self)
+                    if interleaver.costed or interleaver.watch is not None:
+                        interleaver.announce(self)
             if cpu.queue:
                 cpu.settle()
         else:

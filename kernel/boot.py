@@ -7,7 +7,7 @@ first tasks.  Nothing is scheduled meanwhile: booting is done when the first dec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..actors import Cpu, HotplugNotifier, KernelThread, NumaNode
 from ..actors.hotplug import OfflineMemory, OnlineMemory
@@ -17,6 +17,7 @@ from .memory_hotplug import MemoryHotplug
 from .pages import PageAllocator
 from .rcu import Rcu
 from .releases import checkout
+from .sanitizers.deadlock import report_deadlock
 from .sanitizers.kasan import Kasan
 from .sanitizers.lockdep import Lockdep
 from .sanitizers.lockdep_report import report_finding
@@ -52,11 +53,11 @@ class Booted:
 
 
 def boot(
-    scenario: Scenario, interleaver: Interleaver, *, stop_at_violation: bool = True, folder: Path | None = None
+    scenario: Scenario, interleaver: Interleaver, *, stop_at_violation: bool = True, folder: Path | None = None, log: Any = None
 ) -> Booted:
     """Make the machine of `scenario` on `interleaver`, with its tasks waiting for their first step.
 
-    `folder` is where relative paths of patch files start.
+    `folder` is where relative paths of patch files start; `log` a structlog logger for the kernel's messages, if any.
 
     Raises:
         ReleaseError: the release or a patch is unknown.
@@ -65,7 +66,9 @@ def boot(
     wanted = scenario.kernel
     kernel = checkout(wanted.release, wanted.apply, wanted.revert, folder=folder)
     machine = Machine(interleaver, release=wanted.release, stop_at_violation=stop_at_violation)
-    _enable_sanitizers(machine, wanted.sanitizers)
+    machine.log = log
+    interleaver.on_deadlock = lambda stuck: report_deadlock(machine, stuck)
+    enable_sanitizers(machine, wanted.sanitizers)
     jiffy_ns = 1_000_000_000 // wanted.hz
     _make_processors(machine, scenario, jiffy_ns)
     ranges = _make_nodes(machine, scenario)
@@ -99,7 +102,12 @@ def boot(
     return Booted(machine, workload)
 
 
-def _enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
+def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
+    """Switch sanitizers on: all, or those named.
+
+    Raises:
+        BootError: there is no such sanitizer.
+    """
     names = SANITIZERS if wanted is None else wanted
     for name in names:
         if name not in SANITIZERS:

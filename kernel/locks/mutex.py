@@ -83,8 +83,10 @@ class Mutex(Gate):
         """The thread owns the mutex now."""
         self.holder = actor
         contenders = self.contenders
-        contenders.remove(actor)
-        if contenders:
+        if len(contenders) == 1:
+            contenders.clear()
+        else:
+            contenders.remove(actor)
             for loser in contenders:
                 loser.block_spinning()
             self.waiters[:0] = contenders
@@ -99,12 +101,8 @@ class Mutex(Gate):
         if self.holder is not actor:
             self.machine.kernel_bug(f"mutex_unlock of {self.name} by a thread that does not hold it")
         self.holder = None
-        waiters = self.waiters
-        if waiters:
-            n = len(waiters)
-            woken = waiters.pop(0 if n == 1 else self.interleaver.choose("which waiter wakes", n))
-            self.contenders.append(woken)
-            woken.unblock()
+        if self.waiters:
+            self.wake_one()
 
     def holders(self) -> list[Actor]:
         """Who has it, for the wait-for graph."""

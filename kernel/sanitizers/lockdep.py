@@ -75,10 +75,11 @@ class Held:
 class Chain:
     """A sequence of held classes that has been checked."""
 
-    __slots__ = ("longer", "shorter", "site")
+    __slots__ = ("flags", "longer", "name", "site")
 
-    def __init__(self, shorter: Chain | None, site: str) -> None:
-        self.shorter = shorter
+    def __init__(self, name: str, flags: int, site: str) -> None:
+        self.name = name  # of the class that ends the chain, taken with these flags, here
+        self.flags = flags
         self.site = site
         self.longer: dict[Any, Chain] = {}
 
@@ -91,7 +92,7 @@ class Context:
     def __init__(self, pid: int, comm: str, chain: Chain) -> None:
         self.pid = pid
         self.comm = comm
-        self.held: list[tuple[str, int, int, Chain]] = []  # class name, address, flags, chain that ends here
+        self.held: list[tuple[int, Chain]] = []  # address of the lock, chain that ends with its class
         self.chain = chain
 
 
@@ -126,7 +127,7 @@ class Lockdep:
         self._stack = stack
         self._irqs_off = irqs_off
         self._wait_types = wait_types if wait_types is not None else {}
-        self._root = Chain(None, "")
+        self._root = Chain("", 0, "")
         self._level: dict[int, int] = {}  # processor → interrupt level, while it is in one
         self.classes: dict[str, LockClass] = {}
         self.contexts: dict[Any, Context] = {}
@@ -137,16 +138,16 @@ class Lockdep:
     def acquire(self, record: Record) -> None:
         """A ``lock:lock_acquire`` record."""
         _, _, cpu, pid, comm, flags, name, address = record
-        key = pid if pid and not self._level else self._key(cpu, pid)
-        context = self.contexts.get(key)
+        context = self.contexts.get(pid if pid and not self._level else self._key(cpu, pid))
         if context is None:
+            key = self._key(cpu, pid)
             context = self.contexts[key] = Context(pid, comm, self._root)
         longer = context.chain.longer.get((name, flags) if flags else name)
         if longer is None:
             if not self.active:
                 return
             longer = self._new_chain(context, cpu, flags, name, address)
-        context.held.append((name, address, flags, longer))
+        context.held.append((address, longer))
         context.chain = longer
 
     def release(self, record: Record) -> None:
@@ -156,9 +157,9 @@ class Lockdep:
         if context is None or not context.held:
             return
         held = context.held
-        if held[-1][1] == address and held[-1][0] == name:
+        if held[-1][0] == address:
             held.pop()
-            context.chain = held[-1][3] if held else self._root
+            context.chain = held[-1][1] if held else self._root
             return
         self._release_inner(context, name, address)
 
@@ -199,7 +200,7 @@ class Lockdep:
         wanted = Held(lock_class, address, flags, site)
         if not flags & TRYLOCK and len(context.held) < MAX_LOCK_DEPTH:
             self._check(context, wanted, stack)
-        chain = Chain(context.chain, site)
+        chain = Chain(name, flags, site)
         context.chain.longer[(name, flags) if flags else name] = chain
         return chain
 
@@ -224,7 +225,7 @@ class Lockdep:
 
     def held_by(self, context: Context) -> list[Held]:
         """What a context holds, outermost first."""
-        return [Held(self._class(name), address, flags, chain.site) for name, address, flags, chain in context.held]
+        return [Held(self._class(chain.name), address, chain.flags, chain.site) for address, chain in context.held]
 
     def _check(self, context: Context, wanted: Held, stack: Stack) -> None:
         held = self.held_by(context)
@@ -267,18 +268,18 @@ class Lockdep:
         """Release a lock that is not the innermost: the chain is another one now."""
         held = context.held
         for index in range(len(held) - 1, -1, -1):
-            if held[index][1] == address and held[index][0] == name:
+            if held[index][0] == address and held[index][1].name == name:
                 break
         else:
             return
         later = held[index + 1 :]
         del held[index:]
-        chain = held[-1][3] if held else self._root
-        for later_name, later_address, flags, old in later:
-            key = (later_name, flags) if flags else later_name
+        chain = held[-1][1] if held else self._root
+        for later_address, old in later:
+            key = (old.name, old.flags) if old.flags else old.name
             shorter = chain.longer.get(key)
             if shorter is None:
-                shorter = chain.longer[key] = Chain(chain, old.site)
-            held.append((later_name, later_address, flags, shorter))
+                shorter = chain.longer[key] = Chain(old.name, old.flags, old.site)
+            held.append((later_address, shorter))
             chain = shorter
         context.chain = chain

@@ -1,0 +1,87 @@
+"""Options that several commands share, and what they make of a topology file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..run import Origin
+    from ..topology import Scenario
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_SCENARIO = (
+    click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change one value of the file."),
+    click.option("--release", default="", metavar="vN.N", help="Run this kernel release instead of the file's."),
+    click.option("--apply", "apply", multiple=True, metavar="PATCH", help="Apply a historic patch or ./file.py on top."),
+    click.option("--revert", "revert", multiple=True, metavar="PATCH", help="Leave a historic patch out."),
+    click.option(
+        "--machine", default="", metavar="FILE", help="Run on another machine: a topology file's, or an hwloc XML export."
+    ),
+)
+_RUN = (
+    click.option("--trace", metavar="FILE|unix:PATH|tcp:HOST:PORT|-", help="Write the msgpack trace there."),
+    click.option(
+        "--on-slow",
+        type=click.Choice(["drop", "block", "disconnect"]),
+        default="drop",
+        show_default=True,
+        help="What a socket reader gets that does not keep up.",
+    ),
+    click.option(
+        "--log",
+        type=click.Choice(["auto", "console", "json", "off"]),
+        default="auto",
+        show_default=True,
+        help="The kernel log, on standard error.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print one result object on standard output, nothing else."),
+    click.option(
+        "--on-violation",
+        type=click.Choice(["stop", "continue"]),
+        default="stop",
+        show_default=True,
+        help="Stop at the first violation, or go on as the kernel would.",
+    ),
+    click.option(
+        "--steps-max", type=click.IntRange(1), default=100_000_000, show_default=True, help="Cut the run off after so many steps."
+    ),
+)
+
+
+def scenario_options(function: F) -> F:
+    """Add the options that choose and change a scenario."""
+    for option in reversed(_SCENARIO):
+        function = option(function)
+    return function
+
+
+def run_options(function: F) -> F:
+    """Add the options of a single run."""
+    for option in reversed(_RUN):
+        function = option(function)
+    return function
+
+
+def load_scenario(origin: Origin) -> Scenario:
+    """Load the scenario an origin names.
+
+    Raises:
+        TopologyError: the file, or what was changed in it, is unusable.
+    """
+    from pathlib import Path  # noqa: PLC0415
+
+    from ..topology import load  # noqa: PLC0415  # slow to import: only when a file is loaded
+
+    return load(
+        origin.path,
+        overrides=origin.overrides,
+        machine=Path(origin.machine) if origin.machine else None,
+        release=origin.release or None,
+        apply=origin.apply,
+        revert=origin.revert,
+    )
