@@ -1,0 +1,230 @@
+"""From a file to a checked scenario; everything that is wrong with it comes out together."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from .checks import check_machine, check_workload
+from .errors import Problem, TopologyError
+from .hwloc import import_hwloc
+from .machine import Machine
+from .overrides import apply_override
+from .scenario import Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FILE_MAX = 16 << 20
+"""Bytes a topology file may have."""
+
+
+def load(
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    machine: Path | None = None,
+    release: str | None = None,
+    apply: Sequence[str] = (),
+    revert: Sequence[str] = (),
+) -> Scenario:
+    """Read a topology file.
+
+    `overrides` are ``path=value`` texts; `machine` is another topology file, or an hwloc XML export, whose machine replaces the file's
+    (overrides are made after that); `release`, `apply` and `revert` change the kernel.
+
+    Raises:
+        TopologyError: all that is wrong.
+    """
+    text = read_text(Path(path))
+    return loads(
+        text, source=str(path), overrides=overrides, machine=machine, release=release, apply=apply, revert=revert
+    )
+
+
+def loads(
+    text: str,
+    *,
+    source: str | None = None,
+    overrides: Sequence[str] = (),
+    machine: Path | None = None,
+    release: str | None = None,
+    apply: Sequence[str] = (),
+    revert: Sequence[str] = (),
+) -> Scenario:
+    """`load` for text that is there already; `source` names it in messages, and relative imports start beside it.
+
+    Raises:
+        TopologyError: all that is wrong.
+    """
+    name = source or "topology"
+    tree = _parse(text, name)
+    problems: list[Problem] = []
+    folder = Path(source).parent if source else Path()
+    if machine is not None:
+        tree["machine"] = _machine_of(machine)
+    for override in overrides:
+        problem = apply_override(tree, override)
+        if problem is not None:
+            problems.append(problem)
+    kernel = tree.setdefault("kernel", {})
+    if isinstance(kernel, dict):
+        if release:
+            kernel["release"] = release
+        if apply:
+            kernel["apply"] = [*kernel.get("apply", []), *apply]
+        if revert:
+            kernel["revert"] = [*kernel.get("revert", []), *revert]
+    problems += _resolve_import(tree, folder)
+    scenario = _validate(tree, problems)
+    if scenario is None:
+        problems += _check_machine_alone(tree, problems)
+        raise TopologyError(name, problems)
+    problems += check_machine(scenario.machine)
+    problems += check_workload(scenario)
+    if problems:
+        raise TopologyError(name, problems)
+    return scenario.model_copy(update={"source": source})
+
+
+def read_text(path: Path, what: str = "a topology file") -> str:
+    """The text of an input file.
+
+    Raises:
+        TopologyError: it is not there, no file, too large, or no UTF-8 text.
+    """
+    name = str(path)
+    try:
+        if path.is_dir():
+            raise TopologyError(name, [Problem("", f"is a folder; expected {what}")])
+        with path.open("rb") as file:
+            data = file.read(FILE_MAX + 1)
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        raise TopologyError(name, [Problem("", f"{reason}; expected {what}")]) from None
+    if len(data) > FILE_MAX:
+        raise TopologyError(name, [Problem("", f"is larger than {FILE_MAX >> 20} MiB; expected {what}")])
+    if b"\0" in data:
+        offset = data.index(b"\0")
+        raise TopologyError(name, [Problem("", f"is a binary file (a zero byte at offset {offset}); expected {what}")])
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 text (byte {data[error.start]:#04x} at offset {error.start}); expected {what}"
+        raise TopologyError(name, [Problem("", message)]) from None
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TopologyError(name, [Problem("", f"is not TOML: {error}")]) from None
+
+
+def _machine_of(path: Path) -> dict[str, Any]:
+    """The ``[machine]`` table of another file."""
+    text = read_text(path, "a topology file or an hwloc XML export")
+    if text.lstrip().startswith("<"):
+        return import_hwloc(path)
+    machine = _parse(text, str(path)).get("machine")
+    if not isinstance(machine, dict):
+        raise TopologyError(str(path), [Problem("machine", "there is no [machine] in this file")])
+    imported = machine.get("import")
+    if isinstance(imported, str):
+        machine["import"] = str(path.parent / imported)
+    return machine
+
+
+def _resolve_import(tree: dict[str, Any], folder: Path) -> list[Problem]:
+    """Put an imported machine in the place of ``import``."""
+    machine = tree.get("machine")
+    if not isinstance(machine, dict) or not isinstance(machine.get("import"), str):
+        return []
+    both = [key for key in ("node", "distances") if key in machine]
+    if both:
+        return [Problem(f"machine.{key}", "stands beside import, which brings its own; expected one of the two") for key in both]
+    imported = machine.pop("import")
+    machine.update(import_hwloc(folder / imported))
+    return []
+
+
+def _validate(tree: dict[str, Any], problems: list[Problem]) -> Scenario | None:
+    try:
+        return Scenario.model_validate(tree)
+    except ValidationError as error:
+        problems += [_problem(detail) for detail in error.errors()]
+        return None
+
+
+def _check_machine_alone(tree: dict[str, Any], known: list[Problem]) -> list[Problem]:
+    """What is wrong with the machine as a whole, where other parts of the file could not even be read."""
+    if any(problem.place.startswith("machine") for problem in known):
+        return []
+    try:
+        return list(check_machine(Machine.model_validate(tree.get("machine", {}))))
+    except ValidationError:
+        return []
+
+
+def _problem(detail: Any) -> Problem:
+    """A pydantic error in our words."""
+    place = _place(detail["loc"])
+    kind, context = detail["type"], detail.get("ctx", {})
+    given = detail.get("input")
+    match kind:
+        case "extra_forbidden":
+            name = str(detail["loc"][-1])
+            close = difflib.get_close_matches(name, _known_names(), 1)
+            return Problem(place, "there is no such key" + (f"; did you mean {close[0]!r}?" if close else ""))
+        case "missing":
+            return Problem(place, "is missing")
+        case "value_error":
+            return Problem(place, str(context.get("error", detail["msg"])))
+        case "union_tag_invalid":
+            known = str(context.get("expected_tags", "")).replace("'", "")
+            close = difflib.get_close_matches(str(context.get("tag")), known.split(", "), 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            return Problem(f"{place}.op", f"there is no operation {context.get('tag')!r}; {hint}There are: {known}")
+        case "union_tag_not_found":
+            return Problem(place, "has no op; expected a table such as {op = \"kmem_cache_alloc\", cache = \"x\"}")
+        case "literal_error":
+            return Problem(place, f"{given!r} is not one of {context.get('expected')}")
+        case "string_pattern_mismatch":
+            expected = {"release": "a release such as v5.12"}.get(str(detail["loc"][-1]), f"text like {context.get('pattern')}")
+            return Problem(place, f"{given!r} is not what is expected here: {expected}")
+    return Problem(place, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {given!r:.60}")
+
+
+def _place(location: tuple[Any, ...]) -> str:
+    text = ""
+    for step in location:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step not in _TAGS and not (step in ("lock", "read", "write") and text.endswith("]")):
+            text += f".{step}" if text else str(step)
+    return text
+
+
+# pydantic puts the op of an operation into its location; it is no key of the file.  (lock, read and write are also keys.)
+_TAGS = frozenset(
+    "kmem_cache_create kmem_cache_destroy kmem_cache_alloc kmem_cache_free kmem_cache_shrink access unlock rcu_read_lock "
+    "rcu_read_unlock synchronize_rcu rcu_barrier call_rcu memory_online memory_offline wait_online sleep compute cond_resched "
+    "queue_work repeat".split()
+)
+
+
+def _known_names() -> list[str]:
+    """The keys there are where an unknown one was found: of every section, the near ones are what matters."""
+    from . import machine, operations, scenario  # noqa: PLC0415
+
+    names: dict[str, None] = {}
+    for module in (scenario, machine, operations):
+        for thing in vars(module).values():
+            if isinstance(thing, type) and issubclass(thing, operations.Model):
+                for name, field in thing.model_fields.items():
+                    names[field.alias or name] = None
+    return list(names)

@@ -1,0 +1,244 @@
+"""The operations a task's program is made of: one model each, told apart by ``op``.
+
+Every text may contain ``{i}``, the counter of the innermost repeat, and ``{task}``, the number of the task's copy.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+REPEAT_MAX = 10_000_000
+COUNT_MAX = 10_000_000
+NAME_MAX = 64
+
+
+def _placeholders(text: str) -> str:
+    rest = text.replace("{i}", "").replace("{task}", "")
+    if "{" in rest or "}" in rest:
+        raise ValueError(f"{text!r}: only {{i}} and {{task}} may stand in braces")
+    return text
+
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=NAME_MAX, pattern=r"^[A-Za-z0-9_.:/{}()-]+$"),
+    AfterValidator(_placeholders),
+]
+Path = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^/"), AfterValidator(_placeholders)]
+SlabFlag = Literal["SLAB_HWCACHE_ALIGN", "SLAB_TYPESAFE_BY_RCU", "SLAB_RECLAIM_ACCOUNT", "SLAB_ACCOUNT", "SLAB_PANIC"]
+NodeNumber = Annotated[int, Field(ge=0, le=1023)]
+Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
+Nanoseconds = Annotated[int, Field(ge=0, le=1 << 60)]
+
+
+class Model(BaseModel):
+    """Base of all parts of a topology file: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, populate_by_name=True)
+
+
+class KmemCacheCreate(Model):
+    """Create a cache of objects of ``size`` bytes."""
+
+    op: Literal["kmem_cache_create"]
+    cache: Name
+    size: Annotated[int, Field(ge=1, le=4 << 20)]
+    align: Annotated[int, Field(ge=0, le=4096)] = 0
+    flags: tuple[SlabFlag, ...] = ()
+    ctor: bool = False
+
+
+class KmemCacheDestroy(Model):
+    """Destroy a cache."""
+
+    op: Literal["kmem_cache_destroy"]
+    cache: Name
+
+
+class KmemCacheAlloc(Model):
+    """Allocate objects into a bag; node -1 is any node."""
+
+    op: Literal["kmem_cache_alloc"]
+    cache: Name
+    node: Annotated[int, Field(ge=-1, le=1023)] = -1
+    count: Count = 1
+    bag: Name | None = None
+
+
+class KmemCacheFree(Model):
+    """Free the first ``count`` objects of a bag, or all."""
+
+    op: Literal["kmem_cache_free"]
+    cache: Name
+    count: Count | None = None
+    bag: Name | None = None
+
+
+class KmemCacheShrink(Model):
+    """Shrink a cache."""
+
+    op: Literal["kmem_cache_shrink"]
+    cache: Name
+
+
+class Access(Model):
+    """Touch the first object of a bag."""
+
+    op: Literal["access"]
+    cache: Name
+    bag: Name | None = None
+    write: bool = False
+
+
+class Read(Model):
+    """Read a file of /sys or /proc."""
+
+    op: Literal["read"]
+    path: Path
+
+
+class Write(Model):
+    """Write to a file of /sys."""
+
+    op: Literal["write"]
+    path: Path
+    value: str
+
+
+class Lock(Model):
+    """Take a lock of the workload's own."""
+
+    op: Literal["lock"]
+    lock: Name
+    mode: Literal["write", "read"] = "write"
+
+
+class Unlock(Model):
+    """Leave a lock of the workload's own."""
+
+    op: Literal["unlock"]
+    lock: Name
+    mode: Literal["write", "read"] = "write"
+
+
+class RcuReadLock(Model):
+    """Enter an RCU reader."""
+
+    op: Literal["rcu_read_lock"]
+
+
+class RcuReadUnlock(Model):
+    """Leave an RCU reader."""
+
+    op: Literal["rcu_read_unlock"]
+
+
+class SynchronizeRcu(Model):
+    """Wait for a grace period."""
+
+    op: Literal["synchronize_rcu"]
+
+
+class RcuBarrier(Model):
+    """Wait for all RCU callbacks queued so far."""
+
+    op: Literal["rcu_barrier"]
+
+
+class CallRcu(Model):
+    """Free all objects of a bag after a grace period."""
+
+    op: Literal["call_rcu"]
+    cache: Name
+    bag: Name | None = None
+
+
+class MemoryOnline(Model):
+    """Bring a node's memory online, and wait until that is done."""
+
+    op: Literal["memory_online"]
+    node: NodeNumber
+
+
+class MemoryOffline(Model):
+    """Take a node's memory offline, and wait until that is done."""
+
+    op: Literal["memory_offline"]
+    node: NodeNumber
+
+
+class WaitOnline(Model):
+    """Wait until a node's memory is online."""
+
+    op: Literal["wait_online"]
+    node: NodeNumber
+
+
+class Sleep(Model):
+    """Sleep for virtual time."""
+
+    op: Literal["sleep"]
+    ns: Nanoseconds
+
+
+class Compute(Model):
+    """Use the processor for virtual time."""
+
+    op: Literal["compute"]
+    ns: Nanoseconds
+
+
+class CondResched(Model):
+    """Let another thread have the processor."""
+
+    op: Literal["cond_resched"]
+
+
+class QueueWork(Model):
+    """Run operations in a kworker of a processor; with ``wait``, until they are done."""
+
+    op: Literal["queue_work"]
+    cpu: Annotated[int, Field(ge=0)]
+    program: tuple[Operation, ...]
+    wait: bool = False
+
+
+class Repeat(Model):
+    """Run operations several times."""
+
+    op: Literal["repeat"]
+    count: Annotated[int, Field(ge=1, le=REPEAT_MAX)]
+    program: tuple[Operation, ...]
+
+
+Operation = Annotated[
+    KmemCacheCreate
+    | KmemCacheDestroy
+    | KmemCacheAlloc
+    | KmemCacheFree
+    | KmemCacheShrink
+    | Access
+    | Read
+    | Write
+    | Lock
+    | Unlock
+    | RcuReadLock
+    | RcuReadUnlock
+    | SynchronizeRcu
+    | RcuBarrier
+    | CallRcu
+    | MemoryOnline
+    | MemoryOffline
+    | WaitOnline
+    | Sleep
+    | Compute
+    | CondResched
+    | QueueWork
+    | Repeat,
+    Field(discriminator="op"),
+]
+
+QueueWork.model_rebuild()
+Repeat.model_rebuild()

@@ -1,0 +1,178 @@
+"""A topology file as a whole: what to run, on what machine and kernel, and what is expected of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from .machine import CpuList, Machine
+from .operations import Model, Name, NodeNumber, Operation, SlabFlag
+
+ViolationKind = Literal[
+    "null-deref",
+    "use-after-free",
+    "double-free",
+    "lockdep-circular",
+    "lockdep-recursive",
+    "lockdep-irq",
+    "deadlock",
+    "hung-task",
+    "sleep-in-atomic",
+    "rcu-usage",
+    "rcu-stall",
+    "workqueue-stall",
+    "refcount",
+    "leak",
+    "objects-remaining",
+    "data-race",
+    "invariant",
+    "kernel-bug",
+]
+Release = Annotated[str, StringConstraints(pattern=r"^v\d{1,2}\.\d{1,3}(\.\d{1,3})?$")]
+INSTANCES_MAX = 4096
+
+
+def release_key(release: str) -> tuple[int, ...]:
+    """A release as numbers, for putting releases in order: major and minor."""
+    return tuple(int(part) for part in re.findall(r"\d+", release)[:2])
+
+
+class BootParameters(Model):
+    """``[kernel.boot]``: parameters of the kernel command line."""
+
+    slab_nomerge: bool = False
+    slub_min_order: Annotated[int, Field(ge=0, le=10)] | None = None
+    slub_max_order: Annotated[int, Field(ge=0, le=10)] | None = None
+    slub_min_objects: Annotated[int, Field(ge=0, le=32767)] | None = None
+
+
+class KernelSection(Model):
+    """``[kernel]``; ``sanitizers`` absent means all."""
+
+    release: Release = "v6.1"
+    apply: tuple[str, ...] = ()
+    revert: tuple[str, ...] = ()
+    preempt: Literal["none", "voluntary", "full"] = "full"
+    hz: Annotated[int, Field(ge=24, le=10_000)] = 250
+    kmem_accounting: bool = True
+    memory_model: Literal["sc"] = "sc"
+    sanitizers: tuple[str, ...] | None = None
+    boot: BootParameters = BootParameters()
+
+
+class LockSection(Model):
+    """``[[lock]]``: a lock for the workload's own use."""
+
+    name: Name
+    kind: Literal["mutex", "spinlock", "rwsem", "percpu_rwsem"] = "mutex"
+
+
+class CacheSection(Model):
+    """``[[cache]]``: a cache that exists when the tasks start."""
+
+    name: Name
+    size: Annotated[int, Field(ge=1, le=4 << 20)]
+    align: Annotated[int, Field(ge=0, le=4096)] = 0
+    flags: tuple[SlabFlag, ...] = ()
+    ctor: bool = False
+
+
+class TaskSection(Model):
+    """``[[task]]``: a program, run by one thread or several copies of it."""
+
+    name: Name
+    cpu: CpuList | None = None
+    instances: Annotated[int, Field(ge=1, le=INSTANCES_MAX)] = 1
+    program: tuple[Operation, ...]
+
+    def cpu_of(self, number: int) -> int | None:
+        """The processor copy `number` is pinned to, if any."""
+        return None if not self.cpu else self.cpu[number % len(self.cpu)]
+
+
+class EventSection(Model):
+    """``[[event]]``: hotplug, at a virtual time or competing with the tasks from the start."""
+
+    kind: Literal["memory_online", "memory_offline"]
+    node: NodeNumber
+    at_ns: Annotated[int, Field(ge=0, le=1 << 60)] | None = None
+    cpu: Annotated[int, Field(ge=0)] | None = None
+
+
+class ExploreSection(Model):
+    """``[explore]``: how the schedules of this scenario are best searched."""
+
+    strategy: str = "random"
+    schedules: Annotated[int, Field(ge=1)] = 200
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class ExpectWhere(Model):
+    """``[[expect.where]]``: for one release, or from one to another, both included."""
+
+    release: Release | None = None
+    from_release: Release | None = Field(default=None, alias="from")
+    until: Release | None = None
+    violations: tuple[ViolationKind, ...]
+
+    @model_validator(mode="after")
+    def _says_where(self) -> ExpectWhere:
+        if self.release is None and self.from_release is None and self.until is None:
+            raise ValueError("says nothing about where; expected release, from or until")
+        if self.release is not None and (self.from_release or self.until):
+            raise ValueError("release excludes from and until")
+        return self
+
+    def matches(self, release: str) -> bool:
+        """Whether this is about `release`."""
+        key = release_key(release)
+        if self.release is not None:
+            return key == release_key(self.release)
+        low = self.from_release is None or release_key(self.from_release) <= key
+        return low and (self.until is None or key <= release_key(self.until))
+
+
+class ExpectSection(Model):
+    """``[expect]``: kinds of violation that are to be found; others, or any where none is named, are not."""
+
+    violations: tuple[ViolationKind, ...] = ()
+    where: tuple[ExpectWhere, ...] = ()
+
+
+class Scenario(Model):
+    """A whole topology file, checked."""
+
+    title: str = ""
+    description: str = ""
+    machine: Machine
+    kernel: KernelSection = KernelSection()
+    locks: tuple[LockSection, ...] = Field(default=(), alias="lock")
+    caches: tuple[CacheSection, ...] = Field(default=(), alias="cache")
+    tasks: tuple[TaskSection, ...] = Field(default=(), alias="task")
+    events: tuple[EventSection, ...] = Field(default=(), alias="event")
+    explore: ExploreSection = ExploreSection()
+    expect: ExpectSection = ExpectSection()
+    source: str | None = Field(default=None, exclude=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the file means: the same whatever its place, comments and order of keys."""
+        return hashlib.sha256(canonical(self.model_dump(mode="json", by_alias=True)).encode()).hexdigest()
+
+    def expected(self, release: str) -> tuple[str, ...]:
+        """The violation kinds expected under `release`, sorted."""
+        kinds = dict.fromkeys(self.expect.violations)
+        for where in self.expect.where:
+            if where.matches(release):
+                kinds.update(dict.fromkeys(where.violations))
+        return tuple(sorted(kinds))
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
