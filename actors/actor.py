@@ -1,9 +1,9 @@
 """An actor: a trio task whose coroutine the interleaver resumes, one operation at a time.
 
-Life: *newborn* (its trio task is being started) → *live* (detached from trio; in ``interleaver.enabled`` while its pending
-operation may be performed) → *finished* (its coroutine has reattached itself and its trio task ends).  An actor that is
-to stop early gets `Unwind` thrown in, at the operation it waits at, and ends the same way: as a trio task, with its own
-stack, and with every ``finally`` run.
+Life: *newborn* (its trio task is being started) → *live* (detached from trio; in ``interleaver.enabled`` while its
+pending operation may be performed) → *finished* (its coroutine has reattached itself and its trio task ends).  An
+actor that is to stop early gets `Unwind` thrown in, at the operation it waits at, and ends the same way: as a trio
+task, with its own stack, and with every ``finally`` run.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ class Actor:
         """Run `body` as a trio task that is detached from trio while it is alive."""
         task = trio.lowlevel.current_task()
         self.coroutine = task.coro
-        self.send = task.coro.send
-        self.throw = task.coro.throw
+        self.send = self.coroutine.send
+        self.throw = self.coroutine.throw
         try:
             await trio.lowlevel.temporarily_detach_coroutine_object(_cannot_abort)
             await self.body()

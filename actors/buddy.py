@@ -1,12 +1,12 @@
 """The binary buddy system of one zone: free blocks of 2^order pages, split and merged.
 
-Mirrors ``__rmqueue_smallest()``, ``expand()`` and ``__free_one_page()`` of mm/page_alloc.c (6.1).  Left out: migrate types,
-per-CPU page lists.  Memory that was never handed out is kept as ranges of largest blocks, which are cut off from the lowest
-address as needed, so a node of many gigabytes costs nothing until it is used; the totals and orders are those of the full
-lists.
+Mirrors ``__rmqueue_smallest()``, ``expand()`` and ``__free_one_page()`` of mm/page_alloc.c (6.1).  Left out: migrate
+types, per-CPU page lists.  Memory that was never handed out is kept as ranges of largest blocks, which are cut off
+from the lowest address as needed, so a node of many gigabytes costs nothing until it is used; the totals and orders
+are those of the full lists.
 
-Invariants: B1 a free block of order n starts at a multiple of 2^n.  B2 no two buddies of one order are both free, below the
-largest order.  B3 ``free_pages`` is the sum over all free blocks and ranges.
+Invariants: B1 a free block of order n starts at a multiple of 2^n.  B2 no two buddies of one order are both free,
+below the largest order.  B3 ``free_pages`` is the sum over all free blocks and ranges.
 """
 
 from __future__ import annotations
@@ -73,9 +73,8 @@ class Buddy:
             pfn = self._take(current)
             if pfn is None:
                 continue
-            while current > order:  # the upper halves go back
-                current -= 1
-                self._free[current][pfn + (1 << current)] = None
+            for half in range(current - 1, order - 1, -1):  # the upper halves go back
+                self._free[half][pfn + (1 << half)] = None
             self._allocated[pfn] = order
             self.free_pages -= 1 << order
             return pfn

@@ -1,8 +1,8 @@
 """Virtual time, in nanoseconds.
 
-Under a *costed* clock each processor (and each machine part that belongs to no processor) has a clock of its own which
-the operations it performs advance; the ``timed`` strategy lets the earliest clock go first.  Under an exploring strategy
-cost is ignored: every step is one nanosecond, so that time stamps stay distinct and in order.
+Under a *costed* clock each processor (and each machine part that belongs to no processor) has a clock of its own
+which the operations it performs advance; the ``timed`` strategy lets the earliest clock go first.  Under an exploring
+strategy cost is ignored: every step is one nanosecond, so that time stamps stay distinct and in order.
 """
 
 

@@ -1,15 +1,16 @@
 """A processor: its interrupt context, and the run queue of its threads.
 
-Three kinds of context share a processor, the higher ones first: hard interrupts (the `Cpu` actor itself, receiving messages
-while interrupts are enabled), soft interrupts (`SoftIrq`), threads.  The processor decides which of them *may* take the next
-step; which of those *does* is the strategy's decision:
+Three kinds of context share a processor, the higher ones first: hard interrupts (the `Cpu` actor itself, receiving
+messages while interrupts are enabled), soft interrupts (`SoftIrq`), threads.  The processor decides which of them
+*may* take the next step; which of those *does* is the strategy's decision:
 
 * while a hard interrupt is being handled, only its handler;
 * while soft interrupts run, they and hard interrupts;
-* otherwise the current thread, and every queued thread where the current one can be preempted:
-  it waits, or ``preempt_count`` is 0, interrupts are on and the kernel is preemptible (``full``), or it is at `cond_resched`.
+* otherwise the current thread, and every queued thread where the current one can be preempted: it waits, or
+  ``preempt_count`` is 0, interrupts are on and the kernel is preemptible (``full``), or it is at `cond_resched`.
 
-The rules stand in `Cpu.settle`, which is called when one of their inputs changed and more than one context is concerned.
+The rules stand in `Cpu.settle`, which is called when one of their inputs changed and more than one context is
+concerned.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from .interleaver import Interleaver
     from .thread import KernelThread
+
 
 def _offer(thread: Any) -> None:
     if thread.cpu.queue:

@@ -1,7 +1,7 @@
 """Free-running mode: the same actors, but trio decides who runs.
 
-Truly nondeterministic: trio's scheduler is, on purpose.  Nothing is recorded that could be replayed, and virtual time only
-counts steps; the operations, their order rules and the end of the run are the same as under the interleaver.
+Truly nondeterministic: trio's scheduler is, on purpose.  Nothing is recorded that could be replayed, and virtual time
+only counts steps; the operations, their order rules and the end of the run are the same as under the interleaver.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class _Unordered(Strategy):
     """Answers what is not a matter of scheduling: first come, first served."""
 
-    def choose(self, kind: str, n: int) -> int:  # noqa: ARG002
+    def choose(self, kind: str, n: int) -> int:
         return 0
 
 

@@ -1,9 +1,9 @@
 """A gate: one actor passes at a time, the others wait; the queue under every exclusive lock.
 
-An actor whose pending operation is ``acquire`` is a *contender* (enabled) while the gate is free and a *waiter* (blocked)
-while it is taken.  Giving the gate back wakes exactly one waiter, which becomes a contender: which one is a decision of
-the strategy.  It can still lose to another contender and then waits again, first in the queue.  So every order in which
-the actors could get the gate is reachable, at a constant cost per operation.
+An actor whose pending operation is ``acquire`` is a *contender* (enabled) while the gate is free and a *waiter*
+(blocked) while it is taken.  Giving the gate back wakes exactly one waiter, which becomes a contender: which one is a
+decision of the strategy.  It can still lose to another contender and then waits again, first in the queue.  So every
+order in which the actors could get the gate is reachable, at a constant cost per operation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The grace-period machine of normal RCU, and what each processor does for it.
 
-Mirrors ``rcu_gp_init()``, ``rcu_report_qs_rnp()``, ``rcu_gp_cleanup()`` of kernel/rcu/tree.c (6.1) and the preempted-reader
-bookkeeping of kernel/rcu/tree_plugin.h, on one level instead of a tree.
+Mirrors ``rcu_gp_init()``, ``rcu_report_qs_rnp()``, ``rcu_gp_cleanup()`` of kernel/rcu/tree.c (6.1) and the
+preempted-reader bookkeeping of kernel/rcu/tree_plugin.h, on one level instead of a tree.
 
 Who meets here: updaters ask for a grace period (`StartGracePeriod`); the `GracePeriod` actor asks every processor for a
 quiescent state (`ReportQuiescentState`, an interrupt); processors answer (`QuiescentState`) as soon as they are outside
@@ -92,7 +92,7 @@ class Quorum:
             self.waiting_cpus.pop(cpu, None)
 
     def reader_preempted(self, reader: KernelThread, cpu: int) -> None:
-        """A reader lost its processor: it counts if that has not answered yet, for it may have begun before the start."""
+        """A reader lost its processor: it counts if that has not answered, for it may have begun before the start."""
         if cpu in self.waiting_cpus:
             self.blocked_readers[reader] = None
 
@@ -112,13 +112,23 @@ class Quorum:
 class GracePeriod(Actor):
     """The grace-period machine of one RCU domain.
 
-    ``interested`` processors have callbacks and are told of the end.  Under a costed clock a grace period lasts at least
-    ``scan_ns``, the time to the first scan for quiescent states (``jiffies_till_first_fqs``).
+    ``interested`` processors have callbacks and are told of the end.  Under a costed clock a grace period lasts at
+    least ``scan_ns``, the time to the first scan for quiescent states (``jiffies_till_first_fqs``).
     """
 
     daemon = True
 
-    __slots__ = ("cpus", "interested", "mailbox", "on_end", "preempted_readers", "quorum", "scan_ns", "sequence", "wanted")
+    __slots__ = (
+        "cpus",
+        "interested",
+        "mailbox",
+        "on_end",
+        "preempted_readers",
+        "quorum",
+        "scan_ns",
+        "sequence",
+        "wanted",
+    )
 
     def __init__(self, interleaver: Interleaver, name: str, cpus: dict[int, Cpu], *, scan_ns: int) -> None:
         super().__init__(interleaver, name)
@@ -166,7 +176,7 @@ class GracePeriod(Actor):
                 cpu.mailbox.post(ReportQuiescentState(self.sequence))
 
     def reader_preempted(self, reader: KernelThread, cpu: int) -> None:
-        """Put a reader that lost its processor on the list; in the step of the context switch, as under the node's lock."""
+        """Put a reader that lost its processor on the list, in the step of the context switch."""
         self.preempted_readers[reader] = None
         if self.quorum is not None:
             self.quorum.reader_preempted(reader, cpu)

@@ -1,11 +1,13 @@
 """Notifier chains, and the actor that carries out hotplug requests.
 
-Mirrors ``blocking_notifier_call_chain()`` of kernel/notifier.c and the callers in mm/memory_hotplug.c (6.1): subscribers are
-called from the highest priority to the lowest, equals in the order in which they registered, until one refuses.  A chain
-does no rolling back: a caller whose GOING_… was refused sends CANCEL_… to *all* subscribers, also those never called.
+Mirrors ``blocking_notifier_call_chain()`` of kernel/notifier.c and the callers in mm/memory_hotplug.c (6.1):
+subscribers are called from the highest priority to the lowest, equals in the order in which they registered, until
+one refuses.  A chain does no rolling back: a caller whose GOING_… was refused sends CANCEL_… to *all* subscribers,
+also those never called.
 
-`HotplugNotifier` is the thread that does what is asked of it, one request at a time; who asks sleeps until it is done.  Which
-locks are taken, and when the chain is called, is written by the kernel room in the procedures given for each request.
+`HotplugNotifier` is the thread that does what is asked of it, one request at a time; who asks sleeps until it is
+done.  Which locks are taken, and when the chain is called, is written by the kernel room in the procedures given for
+each request.
 """
 
 from __future__ import annotations

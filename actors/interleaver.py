@@ -1,17 +1,18 @@
 """The interleaver: resumes one actor at a time, and takes every decision about which.
 
-All actors are trio tasks of one nursery.  A live one is detached from trio, and `Interleaver` resumes its coroutine with
-``send``; between two operations of an actor nothing else runs.  The interleaver itself is the task that called `run`: every
-``BURST`` steps it awaits a trio checkpoint, so streams, signals and other trio tasks live.
+All actors are trio tasks of one nursery.  A live one is detached from trio, and `Interleaver` resumes its coroutine
+with ``send``; between two operations of an actor nothing else runs.  The interleaver itself is the task that called
+`run`: every ``BURST`` steps it awaits a trio checkpoint, so streams, signals and other trio tasks live.
 
-The state of a run that decisions depend on is here: the enabled actors, the timers, virtual time, the tape.  Invariants:
+The state of a run that decisions depend on is here: the enabled actors, the timers, virtual time, the tape.
+Invariants:
 
 * I1  ``enabled[actor.slot] is actor`` for each enabled actor, and ``slot`` is -1 for every other.
 * I2  An actor's pending operation is performed only while the actor is enabled.
 * I3  The order of ``enabled`` depends only on earlier decisions (swap-remove, append): never on addresses or hashes.
 
-A run ends when nothing is enabled and no timer is set, when it is stopped (`stop`), at its limits, when an actor fails, or
-when trio cancels it.  In each case every actor is unwound and ends as a trio task before `run` returns.
+A run ends when nothing is enabled and no timer is set, when it is stopped (`stop`), at its limits, when an actor
+fails, or when trio cancels it.  In each case every actor is unwound and ends as a trio task before `run` returns.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class _Nobody:
 class Interleaver:
     """Runs actors one step at a time, in the order a strategy decides.
 
-    ``on_pause`` functions are called at every trio checkpoint, with no argument; ``on_step`` (None by default) after each
+    ``on_pause`` functions are called at every trio checkpoint, with no argument; ``on_step`` (None by default) after
+    each
     step: for invariant checkers.  Not reusable: one interleaver, one run.
     """
 
@@ -117,8 +119,7 @@ class Interleaver:
     def announce(self, actor: Actor) -> None:
         """The rest of enabling: time has passed for the actor too, and the strategy may want to know."""
         clock = actor.clock
-        if clock.ns < self.now_ns:
-            clock.ns = self.now_ns
+        clock.ns = max(clock.ns, self.now_ns)
         if self.watch is not None:
             self.watch(actor)
 
@@ -266,7 +267,7 @@ class Interleaver:
             else:
                 try:
                     perform(actor)
-                except BaseException as error:  # noqa: BLE001  # it is the actor's, and surfaces with its stack
+                except BaseException as error:  # it is the actor's, and surfaces with its stack
                     op = self._throw(actor, error)
                 else:
                     op = actor.send(None)
@@ -332,16 +333,16 @@ def _rare_garbage_collection() -> Iterator[None]:
 
 def _not_an_operation(actor: Actor, thing: object) -> TypeError:
     return TypeError(
-        f"{actor.name} awaited {thing!r}, which is no operation of the interleaver: actors await operations, messages and "
-        "kernel functions, never trio itself"
+        f"{actor.name} awaited {thing!r}, which is no operation of the interleaver: actors await operations, "
+        "messages and kernel functions, never trio itself"
     )
 
 
 class TimerDevice(Actor):
     """The timers of the machine: wakes sleepers when virtual time reaches them.
 
-    Under a costed clock it is an actor like others, whose clock shows the next expiry.  Otherwise time does not pass while
-    anything is enabled, and jumps to the next timer when nothing is.
+    Under a costed clock it is an actor like others, whose clock shows the next expiry.  Otherwise time does not pass
+    while anything is enabled, and jumps to the next timer when nothing is.
     """
 
     daemon = True
@@ -364,7 +365,7 @@ class TimerDevice(Actor):
 
     def rearm(self) -> None:
         """Follow the earliest timer, which may have changed."""
-        timers = self.interleaver._timers  # noqa: SLF001  # the device is half of the interleaver
+        timers = self.interleaver._timers  # the device is half of the interleaver
         if timers and self.interleaver.costed and self.pending is self._expire:
             self.disable_self()
             self.clock = Clock(timers[0][0])
@@ -377,7 +378,7 @@ class TimerDevice(Actor):
     def fire_when_idle(self) -> bool:
         """Expire the next timers now, under a clock without costs; false where none is set."""
         interleaver = self.interleaver
-        timers = interleaver._timers  # noqa: SLF001
+        timers = interleaver._timers
         if not timers:
             return False
         interleaver.now_ns = max(interleaver.now_ns, timers[0][0])
@@ -388,7 +389,7 @@ class TimerDevice(Actor):
     def _perform(self, _: Actor) -> None:
         """Wake all sleepers that are due, in an order the strategy decides."""
         interleaver = self.interleaver
-        timers = interleaver._timers  # noqa: SLF001
+        timers = interleaver._timers
         due: list[Actor] = []
         while timers and timers[0][0] <= interleaver.now_ns:
             due.append(heappop(timers)[2])

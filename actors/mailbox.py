@@ -1,9 +1,9 @@
 """Messages between actors, and the mailbox each receiver has.
 
-A message is a small frozen class with a plain-English name.  A mailbox is a queue in order of arrival, with one receiver
-and any number of senders.  Each post and each receipt is a tracepoint (``actor:message_send``, ``actor:message_receive``)
-with the same sequence number, so a viewer can draw the arrow.  Mailboxes are bounded: a receiver that has fallen
-``MAILBOX_MAX`` messages behind is a bug of the emulation, reported as such.
+A message is a small frozen class with a plain-English name.  A mailbox is a queue in order of arrival, with one
+receiver and any number of senders.  Each post and each receipt is a tracepoint (``actor:message_send``,
+``actor:message_receive``) with the same sequence number, so a viewer can draw the arrow.  Mailboxes are bounded: a
+receiver that has fallen ``MAILBOX_MAX`` messages behind is a bug of the emulation, reported as such.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A NUMA node: the actor that owns the page frames of one node.
 
-Mirrors the zone of mm/page_alloc.c (6.1) behind messages: allocate, free, bring memory blocks online, take them offline.
-The node decides alone whether it can serve a request; which node is asked next (the zonelist) is the kernel room's business.
+Mirrors the zone of mm/page_alloc.c (6.1) behind messages: allocate, free, bring memory blocks online, take them
+offline. The node decides alone whether it can serve a request; which node is asked next (the zonelist) is the kernel
+room's business.
 Answers: a page frame number, or None where no block is large enough; for `OfflineBlocks` whether nothing was in use.
 """
 

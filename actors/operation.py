@@ -98,7 +98,7 @@ class Op(list[Any]):
 
     # A list that holds itself must not be compared, hashed or printed as one.
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # a list has none
 
     def __repr__(self) -> str:
         """Name the operation as reports do."""

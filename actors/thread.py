@@ -1,8 +1,8 @@
 """A kernel thread: an actor that needs a processor to run.
 
-States: *current* (its processor's), *queued* (runnable, not current; ``off_cpu``), *blocked* (its pending operation waits).
-A blocked thread has given up its processor, unless it spins: a spinlock waiter (``preempt_count`` > 0) keeps the processor
-for good, an optimistic mutex waiter until another thread wants it.
+States: *current* (its processor's), *queued* (runnable, not current; ``off_cpu``), *blocked* (its pending operation
+waits). A blocked thread has given up its processor, unless it spins: a spinlock waiter (``preempt_count`` > 0) keeps
+the processor for good, an optimistic mutex waiter until another thread wants it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The wait-for graph of a machine in which nothing can go on.
 
-An edge says: this actor's pending operation cannot be performed before that actor acts.  Who holds the object of an operation
-is known by the object's owner: ``op.aux`` may have ``holders()``.  A cycle among the edges is the deadlock proper; the other
-blocked actors wait for it, or for something nobody will ever do.
+An edge says: this actor's pending operation cannot be performed before that actor acts.  Who holds the object of an
+operation is known by the object's owner: ``op.aux`` may have ``holders()``.  A cycle among the edges is the deadlock
+proper; the other blocked actors wait for it, or for something nobody will ever do.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ def _holders(actor: Actor) -> tuple[Actor, ...]:
 
 def find_cycle(waiting: Iterable[Waiting]) -> list[Waiting]:
     """One cycle of the graph, starting with its oldest actor; empty where there is none."""
-    import networkx as nx  # noqa: PLC0415  # slow to import, and needed only where there is a deadlock
+    import networkx as nx  # slow to import, and needed only where there is a deadlock
 
     by_actor = {entry.actor: entry for entry in waiting}
-    graph = nx.DiGraph((entry.actor, holder) for entry in by_actor.values() for holder in entry.holders)
+    graph: nx.DiGraph[Actor] = nx.DiGraph(
+        (entry.actor, holder) for entry in by_actor.values() for holder in entry.holders
+    )
     for start in by_actor:
         if start in graph:
             try:

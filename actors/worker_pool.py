@@ -1,14 +1,16 @@
 """Bound worker pools: one per processor, running work items in kworker threads of that processor.
 
-Mirrors ``__queue_work()``, ``process_one_work()``, ``worker_thread()``, ``wq_worker_sleeping()`` of kernel/workqueue.c (6.1).
-Left out until the workqueue issue: unbound pools, rescuers, colours, delayed work, idle timeout.
+Mirrors ``__queue_work()``, ``process_one_work()``, ``worker_thread()``, ``wq_worker_sleeping()`` of
+kernel/workqueue.c (6.1). Left out until the workqueue issue: unbound pools, rescuers, colours, delayed work, idle
+timeout.
 
-Who meets here: whoever queues an item (`QueueWork`, a message to the pool), the `WorkerPool` actor, which decides that a worker
-must wake or be made, and the workers.  A pool keeps one runnable worker while there is work: when the running one sleeps,
-the next is woken.
+Who meets here: whoever queues an item (`QueueWork`, a message to the pool), the `WorkerPool` actor, which decides
+that a worker must wake or be made, and the workers.  A pool keeps one runnable worker while there is work: when the
+running one sleeps, the next is woken.
 
-States of an item: idle → pending (on the pool's list) → running → idle; it may be queued again as soon as it runs, and then is
-pending and running at once, but never runs twice at the same time: a worker that finds the item running hands it to that worker.
+States of an item: idle → pending (on the pool's list) → running → idle; it may be queued again as soon as it runs,
+and then is pending and running at once, but never runs twice at the same time: a worker that finds the item running
+hands it to that worker.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Contended lock pairs per second: the interleaver, bare and with everything on, beside SimPy, trio and asyncio.
 
-All rows do the same: N actors take and give back one lock, over and over.  Machines are noisy, so rows are taken in turn, several
-rounds, and the best of each is compared; the ratios to SimPy's ``Resource`` are the result.
+All rows do the same: N actors take and give back one lock, over and over.  Machines are noisy, so rows are taken in
+turn, several rounds, and the best of each is compared; the ratios to SimPy's ``Resource`` are the result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import simpy
 import trio
-
 from slubloom.actors import Actor, Cpu, Gate, Interleaver
 from slubloom.actors.strategies import RandomWalk, Timed
 from slubloom.kernel.boot import enable_sanitizers

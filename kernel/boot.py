@@ -1,7 +1,8 @@
 """Booting: a topology in, a running machine out.
 
-Mirrors the order of start_kernel() (6.1): processors and nodes, lock checking, memory, RCU, workqueues, slab caches, hotplug, then the
-first tasks.  Nothing is scheduled meanwhile: booting is done when the first decision of the run is taken.
+Mirrors the order of start_kernel() (6.1): processors and nodes, lock checking, memory, RCU, workqueues, slab caches,
+hotplug, then the first tasks.  Nothing is scheduled meanwhile: booting is done when the first decision of the run is
+taken.
 """
 
 from __future__ import annotations
@@ -53,7 +54,12 @@ class Booted:
 
 
 def boot(
-    scenario: Scenario, interleaver: Interleaver, *, stop_at_violation: bool = True, folder: Path | None = None, log: Any = None
+    scenario: Scenario,
+    interleaver: Interleaver,
+    *,
+    stop_at_violation: bool = True,
+    folder: Path | None = None,
+    log: Any = None,
 ) -> Booted:
     """Make the machine of `scenario` on `interleaver`, with its tasks waiting for their first step.
 
@@ -204,4 +210,3 @@ def _start_hotplug(machine: Machine, scenario: Scenario) -> None:
     notifier.procedures[OfflineMemory] = machine.memory_hotplug.offline_pages
     machine.memory_hotplug.notifier = notifier
     machine.spawn(notifier)
-

@@ -1,11 +1,13 @@
 """One emulated machine: what `current`, `smp_processor_id()` and the printk log are to kernel code.
 
-There is one `Machine` per run and no state outside it.  It knows the interleaver, the processors and nodes, who is running, and
-what to do with a violation; the subsystems hang on it (``rcu``, ``pages``, ``slab``, …) and are put there by `boot`.
+There is one `Machine` per run and no state outside it.  It knows the interleaver, the processors and nodes, who is
+running, and what to do with a violation; the subsystems hang on it (``rcu``, ``pages``, ``slab``, …) and are put
+there by `boot`.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..actors import Actor, Cpu, Interleaver, KernelThread, NumaNode, Outcome
@@ -153,13 +155,13 @@ class Machine:
 
     def null_dereference(self, name: str, *, write: bool) -> NoReturn:
         """The running context used a null pointer: an oops."""
-        from .sanitizers.oops import null_dereference  # noqa: PLC0415  # reports are needed only when there is one
+        from .sanitizers.oops import null_dereference  # reports are needed only when there is one
 
         null_dereference(self, name, write=write)
 
     def kernel_bug(self, message: str) -> NoReturn:
         """``BUG()``: the kernel found its own state impossible."""
-        from .sanitizers.oops import kernel_bug  # noqa: PLC0415
+        from .sanitizers.oops import kernel_bug
 
         kernel_bug(self, message)
 
@@ -170,7 +172,7 @@ class Machine:
 
     def remaining_objects(self, cache: str) -> None:
         """A cache was destroyed with objects in it: what ``kmem_cache_destroy`` warns of."""
-        from .sanitizers.oops import objects_remaining  # noqa: PLC0415
+        from .sanitizers.oops import objects_remaining
 
         objects_remaining(self, cache)
 
@@ -215,7 +217,13 @@ class FunctionThread(KernelThread):
     __slots__ = ("_function", "machine")
 
     def __init__(
-        self, machine: Machine, cpu: Cpu, name: str, function: Callable[[], Awaitable[object]], *, comm: str | None = None
+        self,
+        machine: Machine,
+        cpu: Cpu,
+        name: str,
+        function: Callable[[], Awaitable[object]],
+        *,
+        comm: str | None = None,
     ) -> None:
         super().__init__(cpu, name, pid=machine.next_pid(), comm=comm)
         self.machine = machine
@@ -223,7 +231,5 @@ class FunctionThread(KernelThread):
 
     async def body(self) -> None:
         """Run the function."""
-        try:
+        with suppress(KernelOops):  # reported where it happened; the thread dies, holding what it holds
             await self._function()
-        except KernelOops:
-            pass  # reported where it happened; the thread dies, holding what it holds

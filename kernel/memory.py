@@ -1,9 +1,9 @@
 """Kernel structures as KASAN sees them: freeing one flips its class, and any later access is reported.
 
-While a structure is alive it costs nothing: its class is the ordinary one.  `free_structure` gives it (and the locks embedded in
-it) a class whose every attribute access reports ``use-after-free``, with the stacks of its allocation, of its freeing and of
-the access.  The Python object stays behind as KASAN's quarantine would keep the memory: a stale pointer always finds it poisoned,
-whatever now lives at its address.
+While a structure is alive it costs nothing: its class is the ordinary one.  `free_structure` gives it (and the locks
+embedded in it) a class whose every attribute access reports ``use-after-free``, with the stacks of its allocation, of
+its freeing and of the access.  The Python object stays behind as KASAN's quarantine would keep the memory: a stale
+pointer always finds it poisoned, whatever now lives at its address.
 
 `NULL` is the null pointer: false, and every attribute access is the ``null-deref`` violation.
 """

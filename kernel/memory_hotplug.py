@@ -1,11 +1,13 @@
 """Bringing memory online and taking it offline.
 
-Mirrors online_pages(), offline_pages(), mem_hotplug_begin() and memory_notify() of mm/memory_hotplug.c, the order of steps as of 5.10.
+Mirrors online_pages(), offline_pages(), mem_hotplug_begin() and memory_notify() of mm/memory_hotplug.c, the order of
+steps as of 5.10.
 
 Lock order (outermost first): ``device_hotplug_lock`` → ``cpu_hotplug_lock`` (read) → ``mem_hotplug_lock`` (write) →
-``(memory_chain).rwsem`` (read) → whatever the callbacks take.  The step that matters to seed 000: ``N_NORMAL_MEMORY`` is changed after the
-GOING_ONLINE callbacks and outside their locks.  Left out until the hotplug issue: ``pcp_batch_high_lock``, migration of pages in use,
-single blocks of a node (a node's memory comes and goes as a whole).
+``(memory_chain).rwsem`` (read) → whatever the callbacks take.  The step that matters to seed 000: ``N_NORMAL_MEMORY``
+is changed after the GOING_ONLINE callbacks and outside their locks.  Left out until the hotplug issue:
+``pcp_batch_high_lock``, migration of pages in use, single blocks of a node (a node's memory comes and goes as a
+whole).
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from ..actors import Op, OpKind
 from ..actors.hotplug import MemoryEvent, MemoryNotify, NotifierChain, OfflineMemory, OnlineMemory
 from ..actors.numa import OfflineBlocks, OnlineBlocks
 from ..actors.signal import Reply, ask
-from .stack import show_as
 from .locks import Mutex, PercpuRwsem, RwSemaphore
+from .stack import show_as
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -158,7 +160,9 @@ class MemoryHotplug:
             error = await self.memory_notify(MemoryEvent.GOING_OFFLINE, data)
             if not error:
                 reply = Reply(f"node {node} offline")
-                error = 0 if await ask(machine.nodes[node].mailbox, OfflineBlocks(reply, start_pfn, nr_pages)) else -EBUSY
+                error = (
+                    0 if await ask(machine.nodes[node].mailbox, OfflineBlocks(reply, start_pfn, nr_pages)) else -EBUSY
+                )
             if error:
                 await self.memory_notify(MemoryEvent.CANCEL_OFFLINE, data)
                 machine.printk("warning", f"offline_pages of node {node} failed", errno=error)

@@ -1,7 +1,7 @@
 """Nodemasks: which nodes are possible, online, and have memory.
 
-Mirrors ``node_states[]`` of mm/page_alloc.c and <linux/nodemask.h> (6.1).  A mask is changed by the operation that changes the
-machine; readers look without a lock.
+Mirrors ``node_states[]`` of mm/page_alloc.c and <linux/nodemask.h> (6.1).  A mask is changed by the operation that
+changes the machine; readers look without a lock.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """Page allocation: which nodes are asked for pages, and in which order.
 
-Mirrors alloc_pages_node(), __free_pages() and the zonelists of mm/page_alloc.c (6.1).  Each node decides about its own memory
-(actors/numa.py); asking one is a message and its reply.  A caller with preemption off spins while it waits.  Left out until the
-allocator issue: zones below ZONE_NORMAL, watermarks, reclaim, per-CPU page lists.
+Mirrors alloc_pages_node(), __free_pages() and the zonelists of mm/page_alloc.c (6.1).  Each node decides about its
+own memory (actors/numa.py); asking one is a message and its reply.  A caller with preemption off spins while it
+waits.  Left out until the allocator issue: zones below ZONE_NORMAL, watermarks, reclaim, per-CPU page lists.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
 
 from ..actors.numa import AllocatePages, FreePages
 from ..actors.signal import Reply, ask
@@ -54,18 +53,16 @@ class PageAllocator:
         self.zonelists = {number: node.fallback_order(populated) for number, node in self._machine.nodes.items()}
 
     async def alloc_pages_node(self, node: int, gfp: int, order: int) -> tuple[int, int] | None:
-        """2^`order` pages, from `node` if possible (`NUMA_NO_NODE`: the running processor's), else from the next nearest.
+        """Allocate 2^`order` pages, from `node` (`NUMA_NO_NODE`: the processor's) or else the next nearest.
 
         Returns (page frame number, node they came from), or None where no allowed node has them.
         """
         machine = self._machine
         if node == NUMA_NO_NODE:
             node = machine.this_cpu.node
-        if gfp & GFP_THISNODE:
-            candidates = [node] if node in self.zonelists[node] else []
-        else:
-            candidates = list(self.zonelists[node])
-        for candidate in candidates:
+        for candidate in list(self.zonelists[node]):
+            if gfp & GFP_THISNODE and candidate != node:
+                continue
             pfn = await self._ask(candidate, order)
             if pfn is not None:
                 if (fire := machine.tracepoints.mm_page_alloc.fire) is not None:

@@ -1,8 +1,9 @@
 """Releases and patches: which variant of each protocol the kernel under test has.
 
-The one place where a release is looked at.  A *seam* is a field of `Kernel`; a patch is a function that replaces values at seams; a
-release is the ancestor of all with every patch up to it applied, in the order of history.  `apply` and `revert` of a topology file add
-and leave out patches by id, commit or title; ``./file.py`` is a patch of the user's own: a module with ``apply(kernel: Kernel) -> Kernel``.
+The one place where a release is looked at.  A *seam* is a field of `Kernel`; a patch is a function that replaces
+values at seams; a release is the ancestor of all with every patch up to it applied, in the order of history.  `apply`
+and `revert` of a topology file add and leave out patches by id, commit or title; ``./file.py`` is a patch of the
+user's own: a module with ``apply(kernel: Kernel) -> Kernel``.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ HISTORY: tuple[Patch, ...] = (
         lambda kernel: replace(kernel, cpu_flush=FlushByWork, slab_locks=CpusWhereFlushed()),
     ),
 )
-"""In the order in which they were merged.  7e1fa93deff4 stands for itself and 59450bbc12be, which stopped taking the CPU lock."""
+"""In the order of merging.  7e1fa93deff4 stands also for 59450bbc12be, which stopped taking the CPU lock."""
 
 
 def parse_release(text: str) -> tuple[int, int]:
@@ -123,12 +124,15 @@ def parse_release(text: str) -> tuple[int, int]:
     release = (int(match[1]), int(match[2]))
     if not OLDEST <= release <= NEWEST:
         raise ReleaseError(
-            f"kernel.release: {text} is outside of what is emulated: v{OLDEST[0]}.{OLDEST[1]} to v{NEWEST[0]}.{NEWEST[1]}"
+            f"kernel.release: {text} is outside of what is emulated: "
+            f"v{OLDEST[0]}.{OLDEST[1]} to v{NEWEST[0]}.{NEWEST[1]}"
         )
     return release
 
 
-def checkout(release: str, apply: Sequence[str] = (), revert: Sequence[str] = (), *, folder: Path | None = None) -> Kernel:
+def checkout(
+    release: str, apply: Sequence[str] = (), revert: Sequence[str] = (), *, folder: Path | None = None
+) -> Kernel:
     """The tree of `release`, with the patches of `apply` on top and without those of `revert`.
 
     `folder` is where relative paths of patch files start.

@@ -1,8 +1,8 @@
 """Stacks in kernel function names.
 
-Every frame of the running actor counts whose code is in the kernel room and whose function stands for a kernel function:
-one that has a public name of its own, or is marked with `kernel_name`.  The frames that suspend or perform operations, and the
-locks' own internals, do not exist in the kernel and are left out.
+Every frame of the running actor counts whose code is in the kernel room and whose function stands for a kernel
+function: one that has a public name of its own, or is marked with `kernel_name`.  The frames that suspend or perform
+operations, and the locks' own internals, do not exist in the kernel and are left out.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def stack_of(actor: Actor) -> tuple[str, ...]:
             seen.append(frame)
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
     if actor is actor.interleaver.running:
-        # While its coroutine runs, the chain of awaits ends at the frame that runs: the rest is on the interpreter's stack.
-        # While its operation is performed the coroutine is suspended, and what performs it comes on top.
+        # While its coroutine runs, the chain of awaits ends at the frame that runs: the rest is on the interpreter's
+        # stack. While its operation is performed the coroutine is suspended, and what performs it comes on top.
         running = _running_frames()
         seen = running if getattr(actor.coroutine, "cr_running", False) else seen + running
     for frame in seen:

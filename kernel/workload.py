@@ -1,8 +1,8 @@
 """Tasks: the programs of a topology file, run as kernel threads that call into the kernel like user tasks do.
 
-Between two operations a task is in user mode: for RCU that is a quiescent state.  What a task allocates goes into its bags, lists of
-addresses by name; a bag is named after its cache unless the program says otherwise.  A bag is shared by all tasks: one may free what
-another has allocated.
+Between two operations a task is in user mode: for RCU that is a quiescent state.  What a task allocates goes into its
+bags, lists of addresses by name; a bag is named after its cache unless the program says otherwise.  A bag is shared
+by all tasks: one may free what another has allocated.
 """
 
 from __future__ import annotations

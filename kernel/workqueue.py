@@ -1,11 +1,12 @@
 """Workqueues: queueing work items on a processor's pool, and waiting for them.
 
-Mirrors queue_work_on(), flush_work() of kernel/workqueue.c (6.1) on the bound pools of actors/worker_pool.py.  A named queue only
-names the work in traces here; max_active, rescuers and draining come with the workqueue issue.
+Mirrors queue_work_on(), flush_work() of kernel/workqueue.c (6.1) on the bound pools of actors/worker_pool.py.  A
+named queue only names the work in traces here; max_active, rescuers and draining come with the workqueue issue.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..actors import Op, OpKind, WorkerPool
@@ -25,10 +26,8 @@ class _Worker(KernelWorker):
     __slots__ = ()
 
     async def body(self) -> None:
-        try:
+        with suppress(KernelOops):
             await super().body()
-        except KernelOops:
-            pass
 
 
 class Workqueues:
@@ -41,7 +40,9 @@ class Workqueues:
         self._flush = Op(OpKind.WAIT, "flush_work", admit=self._admit_flush)
         self._flushing: dict[Actor, WorkItem] = {}
 
-    def make_work(self, name: str, function: Callable[[WorkItem], Awaitable[None]], *, queue: str = "events") -> WorkItem:
+    def make_work(
+        self, name: str, function: Callable[[WorkItem], Awaitable[None]], *, queue: str = "events"
+    ) -> WorkItem:
         """A work item of workqueue `queue` (``INIT_WORK``)."""
         work = WorkItem(name, function, address=self._machine.static_address(32))
         work.queue_name = queue

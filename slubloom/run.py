@@ -55,8 +55,8 @@ class Origin:
 class RunOptions:
     """How to run a scenario.
 
-    ``tape`` replays recorded decisions (with ``costed`` as in the recorded run) and takes the place of strategy and seed.
-    ``trace`` is FILE, ``-``, ``unix:PATH`` or ``tcp:HOST:PORT``; ``log`` is auto, console, json or off.
+    ``tape`` replays recorded decisions (with ``costed`` as in the recorded run) and takes the place of strategy and
+    seed. ``trace`` is FILE, ``-``, ``unix:PATH`` or ``tcp:HOST:PORT``; ``log`` is auto, console, json or off.
     """
 
     strategy: str = "timed"
@@ -144,7 +144,8 @@ def run_scenario(scenario: Scenario, options: RunOptions | None = None) -> RunRe
         ReleaseError, BootError: the scenario asks for a kernel that does not exist.
         TraceError: the trace cannot be written where it should.
         TapeError: a tape does not fit the scenario.
-        ExceptionGroup: an actor failed: a mistake of the emulator or of a patch file.  The trace is complete up to there.
+        ExceptionGroup: an actor failed: a mistake of the emulator or of a patch file.  The trace is complete up to
+            there.
     """
     return trio.run(run_scenario_async, scenario, options or RunOptions())
 
@@ -245,7 +246,8 @@ def _end_record(interleaver: Interleaver, machine: Machine | None, failure: str)
         "outcome": interleaver.outcome.name.lower() if interleaver.outcome else "failed",
         "verdict": "violated" if violations else "clean",
         "violations": [
-            {"kind": v.kind, "title": v.title, "report": v.report, "step": v.step, "time_ns": v.time_ns} for v in violations
+            {"kind": v.kind, "title": v.title, "report": v.report, "step": v.step, "time_ns": v.time_ns}
+            for v in violations
         ],
         "steps": interleaver.steps,
         "tape": pack_tape(interleaver.tape),
@@ -260,7 +262,7 @@ def pack_tape(tape: Sequence[int]) -> bytes:
     packed = bytearray()
     for decision in tape:
         rest = decision
-        while rest > 0x7F:
+        while rest >> 7:
             packed.append(rest & 0x7F | 0x80)
             rest >>= 7
         packed.append(rest)
@@ -295,8 +297,8 @@ def _token(scenario: Scenario, options: RunOptions) -> str:
 
 @contextmanager
 def interruptible(interleavers: list[Interleaver]) -> Iterator[None]:
-    """End the runs of `interleavers` at the next step on Ctrl-C, instead of raising in the middle of one; a second Ctrl-C raises."""
-    import signal  # noqa: PLC0415  # only the command line wants it
+    """End the runs of `interleavers` after their step on Ctrl-C, not in the middle of it; a second one raises."""
+    import signal  # only the command line wants it
 
     previous = signal.getsignal(signal.SIGINT)
 

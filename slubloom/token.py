@@ -1,7 +1,8 @@
 """Replay tokens: one line from which the same run is made again.
 
-``sl1:STRATEGY:SEED:DIGEST:PATH?changes``: the digest is the beginning of the scenario's, so that a replay of something else is
-noticed; the changes are the options that altered the file (``set``, ``release``, ``apply``, ``revert``, ``machine``), as in a URL.
+``sl1:STRATEGY:SEED:DIGEST:PATH?changes``: the digest is the beginning of the scenario's, so that a replay of
+something else is noticed; the changes are the options that altered the file (``set``, ``release``, ``apply``,
+``revert``, ``machine``), as in a URL.
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ def parse_token(text: str) -> Token:
     Raises:
         TokenError: it is none.
     """
-
-
     parts = text.removeprefix(PREFIX).split(":", PARTS - 1)
     if not text.startswith(PREFIX) or len(parts) != PARTS or not parts[1].isdigit():
-        raise TokenError(f"{text[:80]!r} is no replay token; expected {PREFIX}STRATEGY:SEED:DIGEST:PATH, as a violation prints it")
+        raise TokenError(
+            f"{text[:80]!r} is no replay token; expected {PREFIX}STRATEGY:SEED:DIGEST:PATH, as a violation prints it"
+        )
     path, _, query = parts[3].partition("?")
     return Token(parts[0], int(parts[1]), parts[2], unquote(path), tuple(parse_qsl(query, keep_blank_values=True)))

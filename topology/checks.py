@@ -28,26 +28,31 @@ def check_machine(machine: Machine) -> Iterator[Problem]:
         if cpu not in cpus:
             yield Problem("machine.offline_cpus", f"there is no CPU {cpu}")
     if not cpus:
-        yield Problem("machine.node", "no node has a CPU; expected at least one, such as cpus = \"0-3\"")
+        yield Problem("machine.node", 'no node has a CPU; expected at least one, such as cpus = "0-3"')
     elif not any(cpu.online for cpu in machine.cpus):
         yield Problem("machine.offline_cpus", "every CPU is offline; at least one must be online at boot")
     if numbers and not any(node.online and node.memory_bytes >= PAGE_SIZE for node in machine.nodes):
-        yield Problem("machine.node", "no node has memory online at boot; expected at least one, such as memory = \"512M\"")
+        yield Problem(
+            "machine.node", 'no node has memory online at boot; expected at least one, such as memory = "512M"'
+        )
 
 
 def _check_nodes(machine: Machine) -> Iterator[Problem]:
     if not machine.node:
-        yield Problem("machine.node", "there is no node; expected at least one [[machine.node]], or import = \"FILE\"")
+        yield Problem("machine.node", 'there is no node; expected at least one [[machine.node]], or import = "FILE"')
     seen: dict[int, int] = {}
     owner: dict[int, int] = {}
     for index, section in enumerate(machine.node):
         if section.id in seen:
-            yield Problem(f"machine.node[{index}].id", f"node {section.id} is there already, as node[{seen[section.id]}]")
+            yield Problem(
+                f"machine.node[{index}].id", f"node {section.id} is there already, as node[{seen[section.id]}]"
+            )
         seen.setdefault(section.id, index)
         for cpu in section.cpus:
             if cpu in owner:
                 yield Problem(
-                    f"machine.node[{index}].cpus", f"CPU {cpu} is in node {owner[cpu]} already; a CPU belongs to one node"
+                    f"machine.node[{index}].cpus",
+                    f"CPU {cpu} is in node {owner[cpu]} already; a CPU belongs to one node",
                 )
             owner.setdefault(cpu, section.id)
 
@@ -60,7 +65,9 @@ def _check_distances(machine: Machine, size: int) -> Iterator[Problem]:
         return
     for index, row in enumerate(rows):
         if row[index] != LOCAL_DISTANCE:
-            yield Problem(f"machine.distances[{index}][{index}]", f"a node is {LOCAL_DISTANCE} from itself, not {row[index]}")
+            yield Problem(
+                f"machine.distances[{index}][{index}]", f"a node is {LOCAL_DISTANCE} from itself, not {row[index]}"
+            )
 
 
 def check_workload(scenario: Scenario) -> Iterator[Problem]:
@@ -90,11 +97,15 @@ def check_workload(scenario: Scenario) -> Iterator[Problem]:
             here = f"{place}[{index}]"
             match operation.op:
                 case "lock" | "unlock" if operation.lock not in locks:
-                    yield Problem(f"{here}.lock", f"there is no [[lock]] {operation.lock!r}; there are: {_list(locks) or 'none'}")
+                    yield Problem(
+                        f"{here}.lock", f"there is no [[lock]] {operation.lock!r}; there are: {_list(locks) or 'none'}"
+                    )
                 case "memory_online" | "memory_offline" | "wait_online":
                     yield from check_node(f"{here}.node", operation.node)
                 case "kmem_cache_alloc" if operation.node >= 0 and operation.node not in nodes:
-                    yield Problem(f"{here}.node", f"there is no node {operation.node}; the nodes are {_list(list(nodes))}")
+                    yield Problem(
+                        f"{here}.node", f"there is no node {operation.node}; the nodes are {_list(list(nodes))}"
+                    )
                 case "queue_work":
                     yield from check_cpu(f"{here}.cpu", operation.cpu)
                     yield from check_program(f"{here}.program", operation.program)

@@ -29,5 +29,7 @@ class TopologyError(Exception):
         if len(self.problems) == 1:
             text = f"{source}: {self.problems[0]}"
         else:
-            text = "\n".join([f"{source}: {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems)])
+            text = "\n".join(
+                [f"{source}: {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems)]
+            )
         super().__init__(text)

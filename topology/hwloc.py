@@ -1,10 +1,10 @@
 """Importing real machines: hwloc's XML exports, versions 2 and 3.
 
-An export is a tree of objects.  Processing units (PU) and memory nodes (NUMANode) matter here, with ``os_index`` as number; memory nodes
-hang beside the tree, possibly below memory-side caches, and say in ``cpuset`` which processors they are local to.  Linux gives each
-processor one node: where several cover it (high-bandwidth or CXL memory beside DRAM) it is the one with the smallest cpuset, then the
-lowest number; the others have memory but no processors.  Distances are taken from a complete ``NUMALatency`` matrix; where there is none the
-defaults hold.
+An export is a tree of objects.  Processing units (PU) and memory nodes (NUMANode) matter here, with ``os_index`` as
+number; memory nodes hang beside the tree, possibly below memory-side caches, and say in ``cpuset`` which processors
+they are local to.  Linux gives each processor one node: where several cover it (high-bandwidth or CXL memory beside
+DRAM) it is the one with the smallest cpuset, then the lowest number; the others have memory but no processors.
+Distances are taken from a complete ``NUMALatency`` matrix; where there is none the defaults hold.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class _Found:
         self.root = ""
         self.pus: dict[int, None] = {}
         self.nodes: dict[int, tuple[int, int, int]] = {}  # number → (memory bytes, cpuset, gp_index)
+        # Attributes, numbers of the objects, values row by row.
         self.matrices: list[tuple[dict[str, str], list[int], list[int]]] = []
         self.wanted: list[int] | None = None
 
 
 def parse_bitmap(text: str) -> int:
-    """hwloc's bitmaps: words of 32 bits, the highest first, separated by commas; an empty word is zero.
+    """Hwloc's bitmaps: words of 32 bits, the highest first, separated by commas; an empty word is zero.
 
     Raises:
         ValueError: a word is no hexadecimal number.
@@ -50,9 +51,10 @@ def import_hwloc(path: Path) -> dict[str, Any]:
     """The ``[machine]`` table (keys ``node`` and ``distances``) of an hwloc XML export.
 
     Raises:
-        TopologyError: the file is not there, no XML, of another kind or version, or describes no machine with memory nodes.
+        TopologyError: the file is not there, no XML, of another kind or version, or describes no machine with memory
+            nodes.
     """
-    from .load import read_text  # noqa: PLC0415  # which imports this module
+    from .load import read_text  # which imports this module
 
     found = _read(read_text(path, "an hwloc XML export"), str(path))
 
@@ -62,7 +64,9 @@ def import_hwloc(path: Path) -> dict[str, Any]:
     if found.root != "topology":
         raise refuse(f"is XML, but its root is <{found.root}>; expected <topology> of an hwloc export")
     if not found.version or found.version.startswith("1"):
-        raise refuse("is an hwloc export of version 1; expected version 2 or 3 (lstopo --of xml of hwloc 2 or later writes them)")
+        raise refuse(
+            "is an hwloc export of version 1; expected version 2 or 3 (lstopo --of xml of hwloc 2 or later writes them)"
+        )
     if not found.pus:
         raise refuse("describes no processing unit")
     if not any(memory for memory, _, _ in found.nodes.values()):
@@ -89,7 +93,8 @@ def _read(text: str, name: str) -> _Found:
         elif tag == "distances2":
             found.matrices.append((attributes, [], []))
         elif tag in ("indexes", "u64values") and found.matrices:
-            found.wanted = found.matrices[-1][1 if tag == "indexes" else 2]
+            _, indexes, values = found.matrices[-1]
+            found.wanted = indexes if tag == "indexes" else values
             characters.clear()
 
     characters: list[str] = []
@@ -132,7 +137,9 @@ def _machine(found: _Found) -> dict[str, Any]:
     for cpu in sorted(found.pus):
         covering = [number for number in numbers if found.nodes[number][1] >> cpu & 1]
         # A processor that no node covers still has to belong somewhere: Linux takes the first node.
-        home = min(covering, key=lambda number: (found.nodes[number][1].bit_count(), number)) if covering else numbers[0]
+        home = (
+            min(covering, key=lambda number: (found.nodes[number][1].bit_count(), number)) if covering else numbers[0]
+        )
         cpus_of[home].append(cpu)
     table: dict[str, Any] = {
         "node": [

@@ -13,6 +13,7 @@ from .checks import check_machine, check_workload
 from .errors import Problem, TopologyError
 from .hwloc import import_hwloc
 from .machine import Machine
+from .operations import operation_names
 from .overrides import apply_override
 from .scenario import Scenario
 
@@ -34,8 +35,8 @@ def load(
 ) -> Scenario:
     """Read a topology file.
 
-    `overrides` are ``path=value`` texts; `machine` is another topology file, or an hwloc XML export, whose machine replaces the file's
-    (overrides are made after that); `release`, `apply` and `revert` change the kernel.
+    `overrides` are ``path=value`` texts; `machine` is another topology file, or an hwloc XML export, whose machine
+    replaces the file's (overrides are made after that); `release`, `apply` and `revert` change the kernel.
 
     Raises:
         TopologyError: all that is wrong.
@@ -146,7 +147,10 @@ def _resolve_import(tree: dict[str, Any], folder: Path) -> list[Problem]:
         return []
     both = [key for key in ("node", "distances") if key in machine]
     if both:
-        return [Problem(f"machine.{key}", "stands beside import, which brings its own; expected one of the two") for key in both]
+        return [
+            Problem(f"machine.{key}", "stands beside import, which brings its own; expected one of the two")
+            for key in both
+        ]
     imported = machine.pop("import")
     machine.update(import_hwloc(folder / imported))
     return []
@@ -190,11 +194,13 @@ def _problem(detail: Any) -> Problem:
             hint = f"did you mean {close[0]!r}? " if close else ""
             return Problem(f"{place}.op", f"there is no operation {context.get('tag')!r}; {hint}There are: {known}")
         case "union_tag_not_found":
-            return Problem(place, "has no op; expected a table such as {op = \"kmem_cache_alloc\", cache = \"x\"}")
+            return Problem(place, 'has no op; expected a table such as {op = "kmem_cache_alloc", cache = "x"}')
         case "literal_error":
             return Problem(place, f"{given!r} is not one of {context.get('expected')}")
         case "string_pattern_mismatch":
-            expected = {"release": "a release such as v5.12"}.get(str(detail["loc"][-1]), f"text like {context.get('pattern')}")
+            expected = {"release": "a release such as v5.12"}.get(
+                str(detail["loc"][-1]), f"text like {context.get('pattern')}"
+            )
             return Problem(place, f"{given!r} is not what is expected here: {expected}")
     return Problem(place, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {given!r:.60}")
 
@@ -209,17 +215,14 @@ def _place(location: tuple[Any, ...]) -> str:
     return text
 
 
-# pydantic puts the op of an operation into its location; it is no key of the file.  (lock, read and write are also keys.)
-_TAGS = frozenset(
-    "kmem_cache_create kmem_cache_destroy kmem_cache_alloc kmem_cache_free kmem_cache_shrink access unlock rcu_read_lock "
-    "rcu_read_unlock synchronize_rcu rcu_barrier call_rcu memory_online memory_offline wait_online sleep compute cond_resched "
-    "queue_work repeat".split()
-)
+# pydantic puts the op of an operation into its location; it is no key of the file.  (lock, read and write are also
+# keys.)
+_TAGS = tuple(tag for tag in operation_names() if tag not in ("lock", "read", "write"))
 
 
 def _known_names() -> list[str]:
     """The keys there are where an unknown one was found: of every section, the near ones are what matters."""
-    from . import machine, operations, scenario  # noqa: PLC0415
+    from . import machine, operations, scenario
 
     names: dict[str, None] = {}
     for module in (scenario, machine, operations):

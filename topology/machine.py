@@ -1,7 +1,7 @@
 """The machine of a topology: processors, NUMA nodes, memory, distances.
 
-Nodes get page frames one after the other, in order of their numbers, each starting at a multiple of the memory block; page frames are
-4 KiB.  Memory beyond the last whole page is left out.
+Nodes get page frames one after the other, in order of their numbers, each starting at a multiple of the memory block;
+page frames are 4 KiB.  Memory beyond the last whole page is left out.
 """
 
 from __future__ import annotations
@@ -102,5 +102,3 @@ class Machine(Model):
     def memory_range(self, node: int) -> tuple[int, int]:
         """(first page frame number, number of pages) of a node."""
         return self._ranges[node]
-
-

@@ -5,7 +5,7 @@ Every text may contain ``{i}``, the counter of the innermost repeat, and ``{task
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -242,3 +242,8 @@ Operation = Annotated[
 
 QueueWork.model_rebuild()
 Repeat.model_rebuild()
+
+
+def operation_names() -> list[str]:
+    """The ``op`` of every operation."""
+    return [model.model_fields["op"].annotation.__args__[0] for model in get_args(get_args(Operation)[0])]

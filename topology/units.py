@@ -44,7 +44,9 @@ def parse_cpulist(value: object) -> tuple[int, ...]:
     elif isinstance(value, str):
         numbers = _parse_ranges(value)
     else:
-        raise ValueError(f"{value!r} is not a list of processors; expected text such as 0-3,8 or an array of integers")
+        raise ValueError(  # noqa: TRY004  # pydantic makes a message of a ValueError only
+            f"{value!r} is not a list of processors; expected text such as 0-3,8 or an array of integers"
+        )
     for number in numbers:
         if not 0 <= number <= CPU_MAX:
             raise ValueError(f"processor number {number} is not between 0 and {CPU_MAX}")

@@ -4,8 +4,8 @@ Every processor has a clock which its operations advance; the enabled actor whos
 ties in order of becoming enabled.  Threads of one processor share its clock: the current one goes on until it blocks or
 its time slice is over.  Other decisions are answered first come, first served.  No seed has an influence.
 
-The heap is lazy: an actor has at most one live entry (its ``stamp``); clocks only move forward, so an entry whose actor's
-clock has moved on is pushed again when it comes up.  A pick costs O(log actors).
+The heap is lazy: an actor has at most one live entry (its ``stamp``); clocks only move forward, so an entry whose
+actor's clock has moved on is pushed again when it comes up.  A pick costs O(log actors).
 """
 
 from __future__ import annotations

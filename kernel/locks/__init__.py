@@ -1,8 +1,8 @@
 """The kernel's locks, under the kernel's names.
 
-Every lock belongs to a lock class, named as lockdep names it (``slab_mutex``, ``&n->list_lock``).  Acquiring and releasing
-are operations; the attempt is announced (``lock:lock_acquire``) before the operation, as in the kernel, so that lockdep sees
-an inversion before it can become a deadlock.
+Every lock belongs to a lock class, named as lockdep names it (``slab_mutex``, ``&n->list_lock``).  Acquiring and
+releasing are operations; the attempt is announced (``lock:lock_acquire``) before the operation, as in the kernel, so
+that lockdep sees an inversion before it can become a deadlock.
 """
 
 from .completion import Completion as Completion

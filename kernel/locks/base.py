@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -30,4 +29,3 @@ class _Nothing:
 
 
 NOTHING = _Nothing()
-

@@ -1,7 +1,7 @@
 """``struct completion``: one side waits until the other says that something is done.
 
-Mirrors wait_for_completion(), complete() and complete_all() of kernel/sched/completion.c (6.1): each `complete` lets one waiter
-go, the longest waiting first, and is remembered where nobody waits yet.
+Mirrors wait_for_completion(), complete() and complete_all() of kernel/sched/completion.c (6.1): each `complete` lets
+one waiter go, the longest waiting first, and is remembered where nobody waits yet.
 """
 
 from __future__ import annotations

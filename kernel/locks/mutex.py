@@ -1,8 +1,8 @@
 """``struct mutex``: sleeping, exclusive, released by who took it.
 
-Mirrors mutex_lock()/mutex_unlock() of kernel/locking/mutex.c (6.1): a waiter spins on its processor while nobody else wants
-that (optimistic spinning), and sleeps otherwise.  Which waiter is woken is the strategy's decision; a woken waiter may lose to a
-thread that comes just then, as in the kernel before a handoff.
+Mirrors mutex_lock()/mutex_unlock() of kernel/locking/mutex.c (6.1): a waiter spins on its processor while nobody else
+wants that (optimistic spinning), and sleeps otherwise.  Which waiter is woken is the strategy's decision; a woken
+waiter may lose to a thread that comes just then, as in the kernel before a handoff.
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 class Mutex(Gate):
     """A mutex of lock class `name`; use ``async with mutex:`` or ``await mutex.lock()`` … ``await mutex.unlock()``."""
 
-    __slots__ = ("_acquire_point", "_begin_point", "_end_point", "_release_point", "_try", "address", "machine", "name", "shadow")
+    __slots__ = (
+        "_acquire_point",
+        "_begin_point",
+        "_end_point",
+        "_release_point",
+        "_try",
+        "address",
+        "machine",
+        "name",
+        "shadow",
+    )
 
     wait_type = "3:3"
 

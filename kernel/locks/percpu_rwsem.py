@@ -1,8 +1,9 @@
-"""``struct percpu_rw_semaphore``: readers nearly free, writers very expensive; a waiting writer blocks every new reader.
+"""``struct percpu_rw_semaphore``: readers nearly free, writers expensive; a waiting writer blocks new readers.
 
-Mirrors percpu_down_read(), percpu_down_write() of kernel/locking/percpu-rwsem.c (6.1).  A writer first switches readers to the
-slow path, which takes a grace period (``rcu_sync_enter``), then blocks new ones, then waits for those inside.  Because new readers
-block as soon as a writer waits, a thread that takes the read side twice can deadlock with it.
+Mirrors percpu_down_read(), percpu_down_write() of kernel/locking/percpu-rwsem.c (6.1).  A writer first switches
+readers to the slow path, which takes a grace period (``rcu_sync_enter``), then blocks new ones, then waits for those
+inside.  Because new readers block as soon as a writer waits, a thread that takes the read side twice can deadlock
+with it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PercpuRwsem:
-    """A per-CPU reader-writer semaphore of lock class `name`; `grace_period` is what a writer waits for first, if anything."""
+    """A per-CPU rwsem of lock class `name`; `grace_period` is what a writer waits for first, if anything."""
 
     __slots__ = (
         "_block_readers",
@@ -44,9 +45,7 @@ class PercpuRwsem:
 
     wait_type = "0:0"
 
-    def __init__(
-        self, machine: Machine, name: str, grace_period: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
+    def __init__(self, machine: Machine, name: str, grace_period: Callable[[], Awaitable[None]] | None = None) -> None:
         self.machine = machine
         self.name = name
         self.grace_period = grace_period

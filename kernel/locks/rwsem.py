@@ -1,7 +1,7 @@
 """``struct rw_semaphore``: sleeping, many readers or one writer; readers queue behind a waiting writer.
 
-Mirrors down_read(), down_write() and their counterparts of kernel/locking/rwsem.c (6.1).  When the semaphore becomes free the
-strategy decides which waiter is woken; if that is a reader, all waiting readers are, as the kernel does.
+Mirrors down_read(), down_write() and their counterparts of kernel/locking/rwsem.c (6.1).  When the semaphore becomes
+free the strategy decides which waiter is woken; if that is a reader, all waiting readers are, as the kernel does.
 """
 
 from __future__ import annotations
@@ -187,11 +187,8 @@ class RwSemaphore:
         if not waiters:
             return
         chosen = waiters[self.machine.interleaver.choose("which waiter wakes", len(waiters))]
-        if chosen.pending is self._down_write:
-            woken = [chosen]
-        else:
-            woken = [waiter for waiter in waiters if waiter.pending is self._down_read]
-        for actor in woken:
+        readers = [waiter for waiter in waiters if waiter.pending is self._down_read]
+        for actor in [chosen] if chosen.pending is self._down_write else readers:
             waiters.remove(actor)
             self.contenders.append(actor)
             actor.unblock()

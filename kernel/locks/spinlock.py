@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Spinlock(Gate):
-    """A spinlock of lock class `name`; ``async with lock:`` is spin_lock, ``async with lock.irqsave():`` its irq-saving form."""
+    """A spinlock of class `name`; ``async with lock:``, or ``async with lock.irqsave():`` with interrupts off."""
 
     __slots__ = ("_try", "address", "irq_saved", "machine", "name", "shadow")
 

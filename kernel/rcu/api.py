@@ -1,11 +1,13 @@
 """The RCU API of the emulated kernel, on the grace-period machine of the actors room.
 
-Mirrors __rcu_read_lock()/__rcu_read_unlock(), call_rcu(), synchronize_rcu() and rcu_barrier() of kernel/rcu/tree.c and
-tree_plugin.h (6.1), with one list of callbacks per processor in order of arrival; each waits for the sequence number it got.
+Mirrors __rcu_read_lock()/__rcu_read_unlock(), call_rcu(), synchronize_rcu() and rcu_barrier() of kernel/rcu/tree.c
+and tree_plugin.h (6.1), with one list of callbacks per processor in order of arrival; each waits for the sequence
+number it got.
 
-Who meets here: readers (nothing shared: a count in the thread), updaters that append to the list of *their* processor with
-interrupts off, the grace-period machine, which tells processors that a grace period has ended, and the soft interrupt that runs the
-callbacks of its processor.  `rcu_barrier` adds a callback to every list that is not empty: it runs after all earlier ones.
+Who meets here: readers (nothing shared: a count in the thread), updaters that append to the list of *their* processor
+with interrupts off, the grace-period machine, which tells processors that a grace period has ended, and the soft
+interrupt that runs the callbacks of its processor.  `rcu_barrier` adds a callback to every list that is not empty: it
+runs after all earlier ones.
 """
 
 from __future__ import annotations

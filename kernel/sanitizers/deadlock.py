@@ -34,7 +34,11 @@ def report_deadlock(machine: Machine, stuck: Sequence[Actor]) -> None:
     for entry in waiting:
         lines += _entry(entry)
     if cycle:
-        lines += ["", "cycle:", *(f"  {_label(entry.actor)} waits to {entry.wants}, held by the next" for entry in cycle)]
+        lines += [
+            "",
+            "cycle:",
+            *(f"  {_label(entry.actor)} waits to {entry.wants}, held by the next" for entry in cycle),
+        ]
     lines += ["", "stacks:"]
     for entry in waiting:
         lines += [f"{_label(entry.actor)}:", *(f" {function}" for function in stack_of(entry.actor))]

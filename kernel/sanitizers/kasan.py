@@ -1,7 +1,7 @@
 """KASAN: accesses to freed memory and objects freed twice, in the layout of mm/kasan/report.c (6.1).
 
-Structures are poisoned by class (see memory.py).  Objects of caches are addresses: whether one is free is read off the masks of its
-slab, which is what the shadow bytes would say.
+Structures are poisoned by class (see memory.py).  Objects of caches are addresses: whether one is free is read off
+the masks of its slab, which is what the shadow bytes would say.
 """
 
 from __future__ import annotations
@@ -66,7 +66,6 @@ class Kasan:
 
     def check_free(self, cache: KmemCache, slab: Slab, index: int, address: int) -> None:
         """Called before an object goes back: it must be one, and be in use."""
-        machine = self._machine
         if (address - slab.base) % cache.size or index >= slab.objects:
             self._bad_free("invalid-free", cache, address)
         if not self._is_free(cache, slab, index):
@@ -75,9 +74,12 @@ class Kasan:
 
     def check_access(self, cache: KmemCache, slab: Slab | None, address: int, *, write: bool) -> None:
         """A task touches an object: it must be in use."""
-        if slab is not None and slab.cache is cache:
-            if not self._is_free(cache, slab, (address - slab.base) // cache.size):
-                return
+        if (
+            slab is not None
+            and slab.cache is cache
+            and not self._is_free(cache, slab, (address - slab.base) // cache.size)
+        ):
+            return
         machine = self._machine
         stack = machine.stack()
         title = f"BUG: KASAN: use-after-free in {stack[0] if stack else 'unknown'}"
@@ -85,7 +87,8 @@ class Kasan:
             [
                 RULE,
                 title,
-                f"{'Write' if write else 'Read'} of size {min(cache.object_size, 8)} at addr {address:016x} by task {machine.who()}",
+                f"{'Write' if write else 'Read'} of size {min(cache.object_size, 8)} at addr {address:016x} "
+                f"by task {machine.who()}",
                 "",
                 identity(machine),
                 HARDWARE,
@@ -136,7 +139,7 @@ class Kasan:
         machine.oops("double-free", title, report)
 
     def _memory_state(self, address: int, size: int) -> list[str]:
-        """Five rows of shadow bytes around the object, the guilty one marked; only what is known of this object is shown."""
+        """Five rows of shadow bytes around the object, the guilty one marked; of the neighbours nothing is said."""
         row = address & ~(ROW_BYTES - 1)
         lines = ["Memory state around the buggy address:"]
         for base in range(row - 2 * ROW_BYTES, row + 3 * ROW_BYTES, ROW_BYTES):

@@ -1,12 +1,13 @@
 """lockdep: every order in which lock classes are taken, and whether two orders contradict each other.
 
-Mirrors __lock_acquire(), check_prevs_add(), check_noncircular(), check_deadlock() of kernel/locking/lockdep.c (6.1) as a fold over
-``lock:lock_acquire`` and ``lock:lock_release`` records: it is not told anything else, so it also runs over a recorded trace.
-What a record does not have (stacks, whether interrupts are off) comes from the caller, if there is one to ask.
+Mirrors __lock_acquire(), check_prevs_add(), check_noncircular(), check_deadlock() of kernel/locking/lockdep.c (6.1)
+as a fold over ``lock:lock_acquire`` and ``lock:lock_release`` records: it is not told anything else, so it also runs
+over a recorded trace. What a record does not have (stacks, whether interrupts are off) comes from the caller, if
+there is one to ask.
 
-A context (a thread, or the interrupt level of a processor) has a stack of held locks.  Taking B with A held makes the edge A → B; an edge
-that closes a cycle is reported, before anybody has to wait.  A trylock makes no edge *to* its lock.  The first report ends the checking,
-as in the kernel.
+A context (a thread, or the interrupt level of a processor) has a stack of held locks.  Taking B with A held makes the
+edge A → B; an edge that closes a cycle is reported, before anybody has to wait.  A trylock makes no edge *to* its
+lock.  The first report ends the checking, as in the kernel.
 
 Chains of held classes are kept as a tree: where a chain was seen before, taking a lock is one dictionary access.
 Left out until the lock-order issue: irq inversion, recursive readers, wait types, nesting subclasses.
@@ -36,7 +37,9 @@ class LockClass:
     name: str
     wait_type: str
     used_in: set[str] = field(default_factory=set)
-    after: dict[str, Edge] = field(default_factory=dict)  # classes taken while this one was held, in order of first sight
+    after: dict[str, Edge] = field(
+        default_factory=dict
+    )  # classes taken while this one was held, in order of first sight
 
     def usage(self) -> str:
         """The ``{+.+.}`` of the reports."""
@@ -111,8 +114,8 @@ class Finding:
 class Lockdep:
     """The checker.  `on_finding` is called once, with the first contradiction.
 
-    `stack` returns the running context's stack, innermost first; `irqs_off` whether it has interrupts disabled; `wait_types` maps class
-    names to ``outer:inner``.
+    `stack` returns the running context's stack, innermost first; `irqs_off` whether it has interrupts disabled;
+    `wait_types` maps class names to ``outer:inner``.
     """
 
     def __init__(

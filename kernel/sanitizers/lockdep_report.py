@@ -1,4 +1,7 @@
-"""The text of lockdep's findings, in the layout of print_circular_bug() and print_deadlock_bug() of kernel/locking/lockdep.c (6.1)."""
+"""The text of lockdep's findings.
+
+Layout: print_circular_bug() and print_deadlock_bug() of kernel/locking/lockdep.c (6.1).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 def report_finding(machine: Machine, finding: Finding) -> None:
     """Make the violation of a finding."""
     if finding.path:
-        title = f"possible circular locking dependency: {finding.wanted.lock_class.name} under {finding.holding.lock_class.name}"
+        wanted, holding = finding.wanted.lock_class.name, finding.holding.lock_class.name
+        title = f"possible circular locking dependency: {wanted} under {holding}"
         machine.violate("lockdep-circular", title, join(circular(machine, finding)))
     else:
         title = f"possible recursive locking: {finding.wanted.lock_class.name}"
@@ -45,7 +49,11 @@ def circular(machine: Machine, finding: Finding) -> list[str]:
     for number in range(len(finding.path), 0, -1):
         edge = finding.path[number - 1]
         lines += ["", f"-> #{number} {edge.to.describe()}:", *(f"       {function}" for function in edge.stack)]
-    lines += ["", f"-> #0 {finding.wanted.lock_class.describe()}:", *(f"       {function}" for function in finding.stack)]
+    lines += [
+        "",
+        f"-> #0 {finding.wanted.lock_class.describe()}:",
+        *(f"       {function}" for function in finding.stack),
+    ]
     lines += ["", "other info that might help us debug this:", ""]
     source, target = finding.wanted, finding.holding
     parent = finding.path[-1].source.name

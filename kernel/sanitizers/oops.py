@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..machine import Machine
 
 OFFSETS = {"list_lock": 0x0, "nr_partial": 0x8, "partial": 0x10, "nr_slabs": 0x20, "total_objects": 0x28, "node": 0x0}
-"""Byte offsets of the fields of ``struct kmem_cache_node`` in 6.1 (64-bit, without lock debugging): the address of the fault."""
+"""Byte offsets in ``struct kmem_cache_node`` (6.1, 64-bit, no lock debugging): the address of the fault."""
 
 
 def null_dereference(machine: Machine, field: str, *, write: bool) -> NoReturn:

@@ -1,9 +1,11 @@
 """Allocating objects.
 
-Mirrors slab_alloc_node(), ___slab_alloc(), get_freelist(), get_partial(), get_any_partial(), get_partial_node(), acquire_slab(),
-new_slab() and allocate_slab() of mm/slub.c (6.1).  Left out until the allocator issue: per-CPU partial lists, bulk, debugging.
+Mirrors slab_alloc_node(), ___slab_alloc(), get_freelist(), get_partial(), get_any_partial(), get_partial_node(),
+acquire_slab(), new_slab() and allocate_slab() of mm/slub.c (6.1).  Left out until the allocator issue: per-CPU
+partial lists, bulk, debugging.
 
-The fast path is no operation of its own: it touches only what belongs to the processor, and nothing else runs in between.
+The fast path is no operation of its own: it touches only what belongs to the processor, and nothing else runs in
+between.
 """
 
 from __future__ import annotations
@@ -147,7 +149,8 @@ async def get_partial(slub: Slub, cache: KmemCache, node: int) -> Slab | None:
 async def get_any_partial(slub: Slub, cache: KmemCache, home: int) -> Slab | None:
     """A partial slab from another node that has more than it needs, the nearest first.
 
-    The kernel looks at other nodes only when a clock-cycle coin says so (``remote_node_defrag_ratio``): a decision here.
+    The kernel looks at other nodes only when a clock-cycle coin says so (``remote_node_defrag_ratio``): a decision
+    here.
     """
     machine = slub.machine
     coin = machine.interleaver.choose("remote node defrag coin", REMOTE_NODE_DEFRAG_COIN)
@@ -192,7 +195,9 @@ async def new_slab(slub: Slub, cache: KmemCache, gfp: int, node: int) -> Slab | 
     try:
         order, objects = geometry.order, geometry.objects
         got = await machine.pages.alloc_pages_node(
-            node, gfp | (GFP_NOWARN | GFP_NORETRY if geometry.min_order < order else 0) | (GFP_COMP if order else 0), order
+            node,
+            gfp | (GFP_NOWARN | GFP_NORETRY if geometry.min_order < order else 0) | (GFP_COMP if order else 0),
+            order,
         )
         if got is None and geometry.min_order < order:
             order, objects = geometry.min_order, geometry.min_objects

@@ -1,7 +1,7 @@
 """The structures of SLUB, fields grouped by who may change them.
 
-Mirrors struct kmem_cache, kmem_cache_cpu, kmem_cache_node and slab of include/linux/slub_def.h and mm/slab.h (6.1).  Their per-CPU
-partial lists come with the allocator issue.
+Mirrors struct kmem_cache, kmem_cache_cpu, kmem_cache_node and slab of include/linux/slub_def.h and mm/slab.h (6.1).
+Their per-CPU partial lists come with the allocator issue.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Flushing processors' slabs: the variants of seed 003 so far.
 
-Up to 5.14 the flusher interrupts every processor that has a slab of the cache (``on_each_cpu_cond``), and the interrupt handler gives it
-back.  From 5.15 (5a836bf6b09f with its fixes) it queues one work item per processor and waits for each; ``flush_lock`` keeps the items,
-which every flusher shares, from being used twice.  Order then: ``cpu_hotplug_lock`` → ``slab_mutex`` → ``flush_lock`` → the work.
+Up to 5.14 the flusher interrupts every processor that has a slab of the cache (``on_each_cpu_cond``), and the
+interrupt handler gives it back.  From 5.15 (5a836bf6b09f with its fixes) it queues one work item per processor and
+waits for each; ``flush_lock`` keeps the items, which every flusher shares, from being used twice.  Order then:
+``cpu_hotplug_lock`` → ``slab_mutex`` → ``flush_lock`` → the work.
 """
 
 from __future__ import annotations

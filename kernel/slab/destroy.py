@@ -1,8 +1,8 @@
 """Destroying caches.
 
-Mirrors kmem_cache_destroy() of mm/slab_common.c and __kmem_cache_shutdown(), free_partial() of mm/slub.c.  The cache of a
-TYPESAFE_BY_RCU type must outlive the callbacks that free its slabs: an `rcu_barrier` comes between shutdown and release, in the calling
-thread (≤ 4.10, ≥ 6.12; the batching of the releases between comes with its own issue).
+Mirrors kmem_cache_destroy() of mm/slab_common.c and __kmem_cache_shutdown(), free_partial() of mm/slub.c.  The cache
+of a TYPESAFE_BY_RCU type must outlive the callbacks that free its slabs: an `rcu_barrier` comes between shutdown and
+release, in the calling thread (≤ 4.10, ≥ 6.12; the batching of the releases between comes with its own issue).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Freeing objects.
 
-Mirrors kmem_cache_free(), slab_free() and __slab_free() of mm/slub.c (6.1), without per-CPU partial lists: a slab that was full goes to
-its node's partial list at its first free.
+Mirrors kmem_cache_free(), slab_free() and __slab_free() of mm/slub.c (6.1), without per-CPU partial lists: a slab
+that was full goes to its node's partial list at its first free.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sizes, orders and limits of a cache.
 
-Mirrors calculate_sizes(), calculate_order(), set_cpu_partial() of mm/slub.c and calculate_alignment() of mm/slab_common.c (6.1), for
-caches without debugging.  Pure arithmetic: no machine in sight.
+Mirrors calculate_sizes(), calculate_order(), set_cpu_partial() of mm/slub.c and calculate_alignment() of
+mm/slab_common.c (6.1), for caches without debugging.  Pure arithmetic: no machine in sight.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Tunables:
-    """The ``slub_…`` boot parameters; ``nr_cpus`` is the number of present processors (possible ones, if only one is)."""
+    """The ``slub_…`` boot parameters; ``nr_cpus`` counts present processors (possible ones, if only one is)."""
 
     nr_cpus: int
     min_order: int = 0
@@ -106,7 +106,7 @@ def calculate_order(size: int, tunables: Tunables) -> int:
 
 
 def _slab_order(size: int, min_objects: int, max_order: int, fraction: int, min_order: int) -> int:
-    """The first order whose waste is at most 1/`fraction`; past `max_order` where there is none (``calc_slab_order``)."""
+    """The first order wasting at most 1/`fraction`; past `max_order` where there is none (``calc_slab_order``)."""
     if order_objects(min_order, size) > MAX_OBJS_PER_PAGE:
         return get_order(size * MAX_OBJS_PER_PAGE) - 1
     order = max(min_order, get_order(min_objects * size))

@@ -1,7 +1,7 @@
 """SLUB's memory-hotplug callback.
 
-Mirrors slab_memory_callback() of mm/slub.c: MEM_GOING_ONLINE makes structures, MEM_GOING_OFFLINE gives back what it can,
-MEM_OFFLINE and MEM_CANCEL_ONLINE undo the first.  Priority 1 on the memory chain (``SLAB_CALLBACK_PRI``).
+Mirrors slab_memory_callback() of mm/slub.c: MEM_GOING_ONLINE makes structures, MEM_GOING_OFFLINE gives back what it
+can, MEM_OFFLINE and MEM_CANCEL_ONLINE undo the first.  Priority 1 on the memory chain (``SLAB_CALLBACK_PRI``).
 """
 
 from __future__ import annotations

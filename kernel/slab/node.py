@@ -1,7 +1,8 @@
 """The per-node half of a cache: structures, counters, partial lists.
 
-Mirrors init_kmem_cache_nodes(), inc_slabs_node(), add_partial(), deactivate_slab(), discard_slab() and rcu_free_slab() of mm/slub.c
-(6.1).  Nothing here checks whether `n` is null unless the kernel does: a missing structure is an oops.
+Mirrors init_kmem_cache_nodes(), inc_slabs_node(), add_partial(), deactivate_slab(), discard_slab() and
+rcu_free_slab() of mm/slub.c (6.1).  Nothing here checks whether `n` is null unless the kernel does: a missing
+structure is an oops.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def init_kmem_cache_node(slub: Slub, cache: KmemCache, node: int, address: int) 
 
 
 async def deactivate_slab(slub: Slub, cache: KmemCache, slab: Slab, freelist: int) -> None:
-    """A processor gives up its slab and what is left of its free list: to the partial list, to nobody, or back as pages."""
+    """A processor gives up its slab and free list: to the partial list, to nobody, or back as pages."""
     await cache.read_node
     n = slub.get_node(cache, slab.node)
     if (fire := slub.machine.tracepoints.slab_deactivate.fire) is not None:
@@ -107,7 +108,7 @@ async def free_slab(slub: Slub, cache: KmemCache, slab: Slab) -> None:
 
 
 async def rcu_free_slab(slub: Slub, slab: Slab) -> None:
-    """The callback: no reader can see an object of this slab any more.  Looks at ``slab->slab_cache``, as the kernel's does."""
+    """The callback: no reader can see an object of this slab any more.  Uses ``slab->slab_cache``, as there."""
     slub.machine.count("rcu_freed_slabs")
     _ = slab.cache.name
     await _free_pages_of(slub, slab)

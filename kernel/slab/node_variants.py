@@ -1,11 +1,11 @@
 """Which nodes have a ``kmem_cache_node``, and how long it lives: the variants of seeds 000 and 002.
 
-Seed 000 (node tracking): up to 5.11 a new cache gets a structure on every node of ``N_NORMAL_MEMORY``, which memory hotplug changes
-*after* its MEM_GOING_ONLINE callbacks have run; from 5.12 (7e1fa93deff4) on every node of ``slab_nodes``, which the callback itself
-changes under ``slab_mutex``, in the section in which it walked the caches.
+Seed 000 (node tracking): up to 5.11 a new cache gets a structure on every node of ``N_NORMAL_MEMORY``, which memory
+hotplug changes *after* its MEM_GOING_ONLINE callbacks have run; from 5.12 (7e1fa93deff4) on every node of
+``slab_nodes``, which the callback itself changes under ``slab_mutex``, in the section in which it walked the caches.
 
-Seed 002 (lifetime): up to 5.11 MEM_OFFLINE frees the structures; from 5.12 (666716fd267d) they stay, and the next MEM_GOING_ONLINE of
-the node finds them.
+Seed 002 (lifetime): up to 5.11 MEM_OFFLINE frees the structures; from 5.12 (666716fd267d) they stay, and the next
+MEM_GOING_ONLINE of the node finds them.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ async def read_slabinfo(slub: Slub) -> str:
                     free += await count_partial(n, free=True)
             geometry = cache.geometry
             lines.append(
-                f"{cache.name:<17} {objects - free:6} {objects:6} {cache.size:6} {geometry.objects:4} {1 << geometry.order:4}"
+                f"{cache.name:<17} {objects - free:6} {objects:6} {cache.size:6}"
+                f" {geometry.objects:4} {1 << geometry.order:4}"
                 f" : tunables {0:4} {0:4} {0:4} : slabdata {slabs:6} {slabs:6} {0:6}\n"
             )
     return "".join(lines)

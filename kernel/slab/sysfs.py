@@ -1,7 +1,8 @@
 """What /sys/kernel/slab/<cache>/ shows and takes.
 
-Mirrors show_slab_objects() and the attributes of mm/slub.c.  Reading takes no lock but each node's ``list_lock`` where lists are walked: the
-node structures are found by a plain, unprotected read of ``node[]`` (since e4f8e513c3d3 not even the memory-hotplug lock is held).
+Mirrors show_slab_objects() and the attributes of mm/slub.c.  Reading takes no lock but each node's ``list_lock``
+where lists are walked: the node structures are found by a plain, unprotected read of ``node[]`` (since e4f8e513c3d3
+not even the memory-hotplug lock is held).
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ async def write_attribute(slub: Slub, cache: KmemCache, attribute: str, value: s
     return 0
 
 
-async def show_slab_objects(slub: Slub, cache: KmemCache, count: Callable[[KmemCache, KmemCacheNode], Awaitable[int]]) -> str:
+async def show_slab_objects(
+    slub: Slub, cache: KmemCache, count: Callable[[KmemCache, KmemCacheNode], Awaitable[int]]
+) -> str:
     """The sum of `count` over the nodes, and the nodes where it is not zero."""
     total = 0
     nodes: list[tuple[int, int]] = []

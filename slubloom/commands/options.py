@@ -17,10 +17,15 @@ F = TypeVar("F", bound="Callable[..., Any]")
 _SCENARIO = (
     click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change one value of the file."),
     click.option("--release", default="", metavar="vN.N", help="Run this kernel release instead of the file's."),
-    click.option("--apply", "apply", multiple=True, metavar="PATCH", help="Apply a historic patch or ./file.py on top."),
+    click.option(
+        "--apply", "apply", multiple=True, metavar="PATCH", help="Apply a historic patch or ./file.py on top."
+    ),
     click.option("--revert", "revert", multiple=True, metavar="PATCH", help="Leave a historic patch out."),
     click.option(
-        "--machine", default="", metavar="FILE", help="Run on another machine: a topology file's, or an hwloc XML export."
+        "--machine",
+        default="",
+        metavar="FILE",
+        help="Run on another machine: a topology file's, or an hwloc XML export.",
     ),
 )
 _RUN = (
@@ -48,7 +53,11 @@ _RUN = (
         help="Stop at the first violation, or go on as the kernel would.",
     ),
     click.option(
-        "--steps-max", type=click.IntRange(1), default=100_000_000, show_default=True, help="Cut the run off after so many steps."
+        "--steps-max",
+        type=click.IntRange(1),
+        default=100_000_000,
+        show_default=True,
+        help="Cut the run off after so many steps.",
     ),
 )
 
@@ -73,9 +82,9 @@ def load_scenario(origin: Origin) -> Scenario:
     Raises:
         TopologyError: the file, or what was changed in it, is unusable.
     """
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path
 
-    from ..topology import load  # noqa: PLC0415  # slow to import: only when a file is loaded
+    from ..topology import load  # slow to import: only when a file is loaded
 
     return load(
         origin.path,

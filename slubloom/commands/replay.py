@@ -22,33 +22,39 @@ def command(what: str, **how: Any) -> int:
 
     The topology file must still be there, unchanged; what has changed is said.
     """
-    from ..token import PREFIX  # noqa: PLC0415
-    from .report import run_and_report  # noqa: PLC0415
+    from ..token import PREFIX
+    from .report import run_and_report
 
     origin, digest, settings = _from_token(what) if what.startswith(PREFIX) else _from_trace(what)
     scenario = load_scenario(origin)
     if not scenario.digest.startswith(digest):
         raise click.UsageError(
-            f"{origin.path} is not the scenario that was recorded: its digest is {scenario.digest[: len(digest)]}, not {digest}; "
+            f"{origin.path} is not the scenario that was recorded: "
+            f"its digest is {scenario.digest[: len(digest)]}, not {digest}; "
             "the file, an option or the version of the format has changed since"
         )
     return run_and_report(scenario, origin, **settings, **how)
 
 
 def _from_token(text: str) -> tuple[Origin, str, dict[str, Any]]:
-    from ..run import Origin  # noqa: PLC0415
-    from ..token import parse_token  # noqa: PLC0415
+    from ..run import Origin
+    from ..token import parse_token
 
     token = parse_token(text)
     origin = Origin(
-        token.path, token.all("set"), token.one("machine"), token.one("release"), token.all("apply"), token.all("revert")
+        token.path,
+        token.all("set"),
+        token.one("machine"),
+        token.one("release"),
+        token.all("apply"),
+        token.all("revert"),
     )
     return origin, token.digest, {"seed": token.seed, "strategy": token.strategy, "interleaver": "detached"}
 
 
 def _from_trace(path: str) -> tuple[Origin, str, dict[str, Any]]:
-    from ..run import Origin, unpack_tape  # noqa: PLC0415
-    from ..traces import TraceReader  # noqa: PLC0415
+    from ..run import Origin, unpack_tape
+    from ..traces import TraceReader
 
     with TraceReader(path) as reader:
         for _ in reader.chunks():

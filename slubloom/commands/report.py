@@ -36,7 +36,7 @@ class Progress:
         if self._shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + PROGRESS_EVERY_S
             self._drawn = True
-            text = f"{interleaver.steps:,} steps, virtual time {interleaver.now_ns / 1e9:.6f} s, {len(interleaver.actors)} actors"
+            text = f"{interleaver.steps:,} steps, virtual time {interleaver.now_ns / 1e9:.6f} s"
             click.echo(f"\r{text:<78}", err=True, nl=False)
 
     def clear(self) -> None:
@@ -45,7 +45,9 @@ class Progress:
             click.echo("\r" + " " * 78 + "\r", err=True, nl=False)
 
 
-def run_and_report(scenario: Scenario, origin: Origin, *, as_json: bool, on_violation: str, log: str, **how: Any) -> int:
+def run_and_report(
+    scenario: Scenario, origin: Origin, *, as_json: bool, on_violation: str, log: str, **how: Any
+) -> int:
     """Run, print, and return the exit status of design §8."""
     running: list[Interleaver] = []
     progress = Progress(shown=sys.stderr.isatty() and not as_json)
@@ -89,7 +91,7 @@ def _save_failure(scenario: Scenario, options: RunOptions) -> None:
     path = f"slubloom-failure-{scenario.digest[:12]}-{options.seed}.slabtrc"
     try:
         run_scenario(scenario, replace(options, trace=path, log="off", on_pause=None, on_start=None))
-    except Exception:  # noqa: BLE001  # the same failure, this time recorded
+    except Exception:  # the same failure, this time recorded
         click.echo(f"slubloom: the run up to the failure was saved: {path}", err=True)
 
 

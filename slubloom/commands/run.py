@@ -22,7 +22,7 @@ from .options import load_scenario, run_options, scenario_options
     show_default=True,
     help="free leaves the order to trio: not reproducible.",
 )
-def command(  # noqa: D417  # the options are described where they are declared
+def command(  # the options are described where they are declared
     file: str,
     overrides: tuple[str, ...],
     release: str,
@@ -39,8 +39,8 @@ def command(  # noqa: D417  # the options are described where they are declared
     Exit status: 0 clean (or exactly what the file expects), 1 violation, 2 unusable input, 3 internal failure,
     130 interrupted.
     """
-    from ..run import Origin  # noqa: PLC0415
-    from .report import run_and_report  # noqa: PLC0415
+    from ..run import Origin
+    from .report import run_and_report
 
     origin = Origin(file, overrides, machine, release, apply, revert)
     scenario = load_scenario(origin)

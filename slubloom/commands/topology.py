@@ -19,7 +19,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one result object.")
 def check(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> int:
     """Check topology files; all that is wrong with a file is said together.  Exit status 2 if one is unusable."""
-    from ..topology import TopologyError, load  # noqa: PLC0415
+    from ..topology import TopologyError, load
 
     results = []
     for file in files:
@@ -46,7 +46,7 @@ def check(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> 
 @click.option("-o", "--output", metavar="OUT.toml", help="Write there instead of to standard output.")
 def import_machine(file: str, output: str | None) -> int:
     """Turn an hwloc XML export (version 2 or 3) into the [machine] part of a topology file."""
-    from ..topology import Machine, import_hwloc, to_toml  # noqa: PLC0415
+    from ..topology import Machine, import_hwloc, to_toml
 
     machine = Machine.model_validate(import_hwloc(Path(file)))
     text = f"# Imported from {Path(file).name}.\n{to_toml(machine)}"
@@ -64,7 +64,7 @@ def import_machine(file: str, output: str | None) -> int:
 @command.command("schema")
 def schema() -> int:
     """Print the JSON Schema of topology files."""
-    from ..topology import json_schema  # noqa: PLC0415
+    from ..topology import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
     return 0

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 
 import click
+
 from slubloom.traces import (
     EventSpec,
     Record,
