@@ -5,6 +5,7 @@ It imports only the traces room, and it is the only room (beside the front door)
 """
 
 from .actor import Actor as Actor
+from .actor import Death as Death
 from .actor import Unwind as Unwind
 from .clock import Clock as Clock
 from .cpu import COND_RESCHED as COND_RESCHED

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 NOT_ENABLED = -1
 
 
-class Unwind(BaseException):
+class Death(BaseException):
+    """Ends an actor that cannot go on, without failing the run; who raises it has said why."""
+
+
+class Unwind(Death):
     """Thrown into an actor that must end now: the run stops.  Never catch it without raising it again."""
 
 
@@ -154,7 +158,7 @@ class Actor:
         try:
             await trio.lowlevel.temporarily_detach_coroutine_object(_cannot_abort)
             await self.body()
-        except Unwind:
+        except Death:
             pass
         except BaseException as error:
             self.failure = error

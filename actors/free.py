@@ -6,13 +6,13 @@ only counts steps; the operations, their order rules and the end of the run are 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
 
-from .actor import Actor, Unwind
-from .interleaver import Interleaver, RunLimits
-from .operation import OpKind
+from .actor import Actor, Death, Unwind
+from .interleaver import UNWIND_MAX, Interleaver, RunLimits
 from .strategies.base import Strategy
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ class FreeRunner(Interleaver):
 
     def __init__(self, limits: RunLimits | None = None) -> None:
         super().__init__(_Unordered(), limits=limits)
+        self.watch = self._wake
         self._enabled_events: dict[Actor, trio.Event] = {}
         self._quiet = trio.Event()
 
-    def enable(self, actor: Actor) -> None:
-        """Let trio resume `actor`."""
-        super().enable(actor)
+    def _wake(self, actor: Actor) -> None:
+        """The actor was enabled: let trio resume it."""
         event = self._enabled_events.get(actor)
         if event is not None:
             event.set()
@@ -81,13 +81,13 @@ class FreeRunner(Interleaver):
                     self._step(actor)
         except StopIteration:
             pass
-        except Unwind:
+        except Death:
             pass
         except BaseException as error:
             actor.failure = error
             raise
         finally:
-            if self.outcome is not None:
+            if body.cr_frame is not None:  # it has not ended by itself
                 self._unwind_body(actor)
             self.retire(actor)
             self._enabled_events.pop(actor, None)
@@ -100,9 +100,13 @@ class FreeRunner(Interleaver):
         if actor.off_cpu:
             actor.take_processor()
         perform = actor.pending.perform
-        if perform is not None:
-            perform(actor)
-        op: Op = actor.send(None)
+        try:
+            if perform is not None:
+                perform(actor)
+        except BaseException as error:
+            op: Op = self._throw(actor, error)
+        else:
+            op = actor.send(None)
         actor.pending = op
         if op.admit is not None:
             op.admit(actor)
@@ -113,9 +117,7 @@ class FreeRunner(Interleaver):
         """Each task unwinds its own body."""
 
     def _unwind_body(self, actor: Actor) -> None:
-        try:
-            for _ in range(100):
-                if actor.throw is None or actor.throw(Unwind()).kind is OpKind.FINISH:
-                    break
-        except (Unwind, StopIteration):
-            pass
+        self.running = actor
+        with suppress(Death, StopIteration):
+            for _ in range(UNWIND_MAX):
+                self._throw(actor, Unwind())

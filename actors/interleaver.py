@@ -223,8 +223,20 @@ class Interleaver:
             self.born(actor)
 
     def born(self, actor: Actor) -> None:
-        """Make a new actor's first step possible."""
-        actor.unblock()
+        """Make a new actor's first step possible.
+
+        A daemon that needs no processor goes to its first operation at once: what it does before is seen by nobody, and
+        on a machine with hundreds of processors these steps would crowd out the decisions that matter.
+        """
+        if not actor.daemon or actor.off_cpu:
+            actor.unblock()
+            return
+        actor.blocked = False
+        self.running = actor
+        actor.pending = op = actor.send(None)
+        self.enable(actor)
+        if op.admit is not None:
+            op.admit(actor)
 
     def _burst(self, budget: int) -> None:
         """Perform up to `budget` steps.

@@ -7,7 +7,6 @@ there by `boot`.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..actors import Actor, Cpu, Interleaver, KernelThread, NumaNode, Outcome
@@ -151,7 +150,11 @@ class Machine:
 
     def oops(self, kind: str, title: str, report: str) -> NoReturn:
         """Record a finding after which the running thread cannot go on."""
-        raise KernelOops(self.violate(kind, title, report))
+        violation = self.violate(kind, title, report)
+        if not isinstance(self.running, KernelThread):
+            self.printk("error", "Kernel panic - not syncing: Fatal exception in interrupt")
+            self.interleaver.stop(Outcome.STOPPED)
+        raise KernelOops(violation)
 
     def null_dereference(self, name: str, *, write: bool) -> NoReturn:
         """The running context used a null pointer: an oops."""
@@ -212,7 +215,7 @@ class Machine:
 
 
 class FunctionThread(KernelThread):
-    """A thread that runs one given function and ends; an oops in it ends the thread, not the machine."""
+    """A thread that runs one given function and ends."""
 
     __slots__ = ("_function", "machine")
 
@@ -230,6 +233,5 @@ class FunctionThread(KernelThread):
         self._function = function
 
     async def body(self) -> None:
-        """Run the function."""
-        with suppress(KernelOops):  # reported where it happened; the thread dies, holding what it holds
-            await self._function()
+        """Run the function; an oops in it ends the thread, holding what it holds."""
+        await self._function()

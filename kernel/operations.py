@@ -110,6 +110,7 @@ async def access(task: Any, operation: Any) -> None:
 TOUCH = Op(OpKind.UPDATE, "object")
 
 
+@kernel_name("vfs_read")
 async def read(task: Any, operation: Any) -> None:
     """Read a file of /sys or /proc; its text is kept as the last one read."""
     path = _text(task, operation.path)
@@ -133,6 +134,7 @@ async def _read_file(task: Any, path: str) -> str | None:
     return None
 
 
+@kernel_name("vfs_write")
 async def write(task: Any, operation: Any) -> None:
     """Write to a file of /sys."""
     path, value = _text(task, operation.path), _text(task, operation.value)
@@ -144,6 +146,7 @@ async def write(task: Any, operation: Any) -> None:
     task.machine.printk("warning", f"{task.name}: cannot write {path}")
 
 
+@kernel_name("task_lock")
 async def lock(task: Any, operation: Any) -> None:
     """Take a lock of the workload's own."""
     wanted = task.workload.locks[operation.lock]
@@ -153,6 +156,7 @@ async def lock(task: Any, operation: Any) -> None:
         await wanted.lock()
 
 
+@kernel_name("task_unlock")
 async def unlock(task: Any, operation: Any) -> None:
     """Leave a lock of the workload's own."""
     held = task.workload.locks[operation.lock]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..actors import Death
+
 KINDS = (
     "null-deref",
     "use-after-free",
@@ -38,7 +40,7 @@ class Violation:
     time_ns: int
 
 
-class KernelOops(BaseException):
+class KernelOops(Death):
     """Ends the thread in which the kernel cannot go on; the violation has been reported already."""
 
     def __init__(self, violation: Violation) -> None:

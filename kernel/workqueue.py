@@ -6,28 +6,16 @@ named queue only names the work in traces here; max_active, rescuers and drainin
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..actors import Op, OpKind, WorkerPool
 from ..actors.worker_pool import KernelWorker, QueueWork, WorkItem
-from .violation import KernelOops
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..actors import Actor
     from .machine import Machine
-
-
-class _Worker(KernelWorker):
-    """A kworker in which an oops ends the item, and with it the thread."""
-
-    __slots__ = ()
-
-    async def body(self) -> None:
-        with suppress(KernelOops):
-            await super().body()
 
 
 class Workqueues:
@@ -67,7 +55,7 @@ class Workqueues:
         return True
 
     def _make_worker(self, pool: WorkerPool, number: int) -> KernelWorker:
-        return _Worker(pool, number, pid=self._machine.next_pid())
+        return KernelWorker(pool, number, pid=self._machine.next_pid())
 
     async def flush_work(self, work: WorkItem) -> bool:
         """Wait for the instance of `work` that is queued or running now; false where there is none."""

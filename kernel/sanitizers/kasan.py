@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .layout import HARDWARE, call_trace, identity, join
+from .layout import FIELD_OFFSETS, HARDWARE, call_trace, identity, join
 
 if TYPE_CHECKING:
     from ..machine import Machine
@@ -33,11 +33,13 @@ class Kasan:
         stack = machine.stack()
         where = stack[0] if stack else "unknown"
         title = f"BUG: KASAN: use-after-free in {where}"
+        offset = FIELD_OFFSETS.get(field, 0)
         report = join(
             [
                 RULE,
                 title,
-                f"{'Write' if write else 'Read'} of size 8 at addr {shadow.address:016x} by task {machine.who()}",
+                f"{'Write' if write else 'Read'} of size 8 at addr {shadow.address + offset:016x} "
+                f"by task {machine.who()}",
                 f"  (field {field} of {shadow.type_name})",
                 "",
                 identity(machine),
@@ -52,10 +54,10 @@ class Kasan:
                 "",
                 f"The buggy address belongs to the object at {shadow.address:016x}",
                 f" which belongs to the cache {shadow.cache_name} of size {shadow.size}",
-                "The buggy address is located 0 bytes inside of",
+                f"The buggy address is located {offset} bytes inside of",
                 f" freed {shadow.size}-byte region [{shadow.address:016x}, {shadow.address + shadow.size:016x})",
                 "",
-                *self._memory_state(shadow.address, shadow.size),
+                *self._memory_state(shadow.address, shadow.size, offset),
                 RULE,
             ]
         )
@@ -138,7 +140,7 @@ class Kasan:
         self.reported += 1
         machine.oops("double-free", title, report)
 
-    def _memory_state(self, address: int, size: int) -> list[str]:
+    def _memory_state(self, address: int, size: int, offset: int = 0) -> list[str]:
         """Five rows of shadow bytes around the object, the guilty one marked; of the neighbours nothing is said."""
         row = address & ~(ROW_BYTES - 1)
         lines = ["Memory state around the buggy address:"]
@@ -148,5 +150,5 @@ class Kasan:
             ]
             lines.append(f"{'>' if base == row else ' '}{base:016x}: {' '.join(cells)}")
             if base == row:
-                lines.append(" " * (19 + 3 * ((address - row) // 8)) + "^")
+                lines.append(" " * (19 + 3 * ((address + offset - row) // 8)) + "^")
         return lines

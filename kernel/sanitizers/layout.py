@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 HARDWARE = "Hardware name: slubloom emulated machine"
 
 
+FIELD_OFFSETS = {"list_lock": 0x0, "nr_partial": 0x8, "partial": 0x10, "nr_slabs": 0x20, "total_objects": 0x28}
+"""Byte offsets in ``struct kmem_cache_node`` (6.1, 64-bit, no lock debugging): the address of the fault."""
+
+
 def identity(machine: Machine) -> str:
     """``CPU: 1 PID: 101 Comm: creator Not tainted 5.11.0-slubloom``."""
     running = machine.running

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from .layout import HARDWARE, call_trace, identity, join
+from .layout import FIELD_OFFSETS, HARDWARE, call_trace, identity, join
 
 if TYPE_CHECKING:
     from ..machine import Machine
 
-OFFSETS = {"list_lock": 0x0, "nr_partial": 0x8, "partial": 0x10, "nr_slabs": 0x20, "total_objects": 0x28, "node": 0x0}
-"""Byte offsets in ``struct kmem_cache_node`` (6.1, 64-bit, no lock debugging): the address of the fault."""
-
-
 def null_dereference(machine: Machine, field: str, *, write: bool) -> NoReturn:
     """Report an access to `field` of a null pointer, and end the running thread."""
     stack = machine.stack()
-    address = OFFSETS.get(field, 0)
+    address = FIELD_OFFSETS.get(field, 0)
     title = f"BUG: kernel NULL pointer dereference, address: {address:016x}"
     if stack:
         title += f" in {stack[0]}"
