@@ -6,6 +6,7 @@ only counts steps; the operations, their order rules and the end of the run are 
 
 from __future__ import annotations
 
+import inspect
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ class FreeRunner(Interleaver):
             actor.failure = error
             raise
         finally:
-            if body.cr_frame is not None:  # it has not ended by itself
+            if inspect.getcoroutinestate(body) != inspect.CORO_CLOSED:  # it has not ended by itself
                 self._unwind_body(actor)
             self.retire(actor)
             self._enabled_events.pop(actor, None)

@@ -178,6 +178,8 @@ async def run_scenario_async(scenario: Scenario, options: RunOptions) -> RunResu
         booted = boot(scenario, interleaver, stop_at_violation=options.stop_at_violation, folder=folder, log=log)
         machine = booted.machine
         outcome = await interleaver.run()
+        if writer is not None:
+            writer.flush()
         events = writer.statistics().events if writer is not None else counter.events
         return RunResult(
             outcome=outcome,

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 
-from .container import CHUNK, END, END_MARK, INDEX, MAGIC, TRAILER_BODY, TRAILER_BYTES, VERSION, chunk_crc, pack
+from .container import CHUNK, END, END_MARK, INDEX, MAGIC, TRAILER_BODY, TRAILER_BYTES, VERSION, chunk_crc, unsealed
 from .errors import TraceError
 from .source import Source
 
@@ -23,20 +23,20 @@ CHUNK_ELEMENTS = 9
 
 _CHUNK_START = bytes([0x90 + CHUNK_ELEMENTS, CHUNK])
 _INDEX_START = bytes([0x93, INDEX])
-_END_START = bytes([0x93, END])
+_END_START = bytes([0x92, END])
 # What a block can begin with, one value further than its kind, so that noise and nonsense are passed over quickly:
 # a chunk number, the first entry of an index (or none), the map of a result.
 _PLAUSIBLE_START = re.compile(
     rb"\x99\x02[\x00-\x7f\xcc-\xcf]"
     rb"|\x93\x03(?:\x90|[\x91-\x9f]\x95|\xdc..\x95|\xdd....\x95)"
-    rb"|\x93\x05(?:[\x80-\x8f]|\xde..|\xdf....)",
+    rb"|\x92\x05(?:[\x80-\x8f]|\xde..|\xdf....)",
     re.DOTALL,
 )
 _START_BYTES = 8  # the longest of these
 MAX_ATTEMPTS = 1000  # at finding a block after damage: a hostile file could demand costly ones at every byte
 MAX_ARRAY = 1 << 22  # entries of an index or a list in a result; msgpack makes room for as many as are claimed
 _TRAILER_START = b"\x92\x04\xc4\x10"
-_HEADER_START = b"\x94\xa8" + MAGIC.encode()
+_HEADER_START = b"\x93\xa8" + MAGIC.encode()
 
 _UNPACK_ERRORS = (ValueError, TypeError, MemoryError, RecursionError, msgpack.exceptions.UnpackException)
 
@@ -119,12 +119,13 @@ class BlockWalk:
                     raise TraceError(f"{self._source.name}: offset 0: the header is cut off") from None
             except _Invalid as error:
                 raise TraceError(f"{self._source.name}: offset 0: damaged header: {error}") from error
-        _, version, header, crc = content
+        _, version, header = content
         if version != VERSION:
             raise TraceError(f"{self._source.name}: offset 0: trace version {version!r}, expected {VERSION}")
         if not isinstance(header, dict):
             raise TraceError(f"{self._source.name}: offset 0: damaged header: expected a map after the version")
-        if crc32(pack(header)) != crc:
+        header, right = unsealed(header)
+        if not right:
             self.damage.append(Damage(0, size, "the header's checksum is wrong; what it says may be too"))
         self._consume(size)
         self.clean_length = self._base
@@ -223,10 +224,11 @@ class BlockWalk:
             return self._parse_index(view, offset)
         if start == _END_START:
             content, size = self._unpack(view)
-            _, result, crc = content
-            if not isinstance(result, dict) or crc32(pack(result)) != crc:
+            _, result = content
+            result, right = unsealed(result) if isinstance(result, dict) else ({}, False)
+            if not right:
                 raise _Invalid("expected an end record with the right checksum")
-            return Block(END, offset, offset + size, content)
+            return Block(END, offset, offset + size, [END, result])
         raise _Invalid(f"expected a chunk, an end record or an index, found {start!r}")
 
     def _parse_chunk(self, view: memoryview, offset: int) -> Block:

@@ -1,8 +1,8 @@
 """The container of a trace: back-to-back msgpack arrays, no extension types, every block checked.
 
-    header   ["slabtrc1", 1, {producer, version, clock, encoding, schema, …}, crc]
+    header   ["slabtrc1", 1, {producer, version, clock, encoding, schema, …, crc}]
     chunk    [2, sequence, first_ts, last_ts, n, lost, raw_len, crc, body]
-    end      [5, {verdict, …}, crc]                                             optional
+    end      [5, {verdict, …, crc}]                                             optional
     index    [3, [[offset, sequence, first_ts, last_ts, n], …], nchunks]
     trailer  [4, bin16]     20 bytes: u64 index offset, u32 crc of the index, 4-byte end mark; big-endian
 
@@ -10,7 +10,7 @@
 msgpack of `[strings, [[event_id, ts, cpu, pid, comm_id, fields…], …]]`: `comm` and every text field are positions
 in `strings`, a table local to the chunk, so that a seek or a late reader needs no earlier chunk.  All crc are zlib's
 CRC-32: of a chunk over the msgpack of its first seven elements and on over the body; of header and end record over
-the msgpack of their map.  Times are integers, in nanoseconds of the header's clock; a chunk's are those of its first
+the msgpack of their map without its last key, ``crc``.  Times are integers, in nanoseconds of the header's clock; a chunk's are those of its first
 and last record.
 
 A file that ends after a whole block is readable up to there; without a trailer it was not closed.
@@ -32,6 +32,8 @@ INDEX = 3
 TRAILER = 4
 END = 5
 
+CRC = "crc"
+
 END_MARK = b"etrc"
 TRAILER_BODY = struct.Struct(">QI4s")
 TRAILER_BYTES = 20
@@ -46,10 +48,21 @@ def plain(mapping: Mapping[str, Any]) -> Any:
     return msgspec.to_builtins(dict(mapping), builtin_types=(bytes,), str_keys=True)
 
 
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a map with its checksum as last key."""
+    return {**content, CRC: crc32(pack(content))}
+
+
+def unsealed(content: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return a map without its checksum, and whether that was right."""
+    rest = {key: value for key, value in content.items() if key != CRC}
+    return rest, crc32(pack(rest)) == content.get(CRC)
+
+
 def pack_header(header: Mapping[str, Any]) -> bytes:
     """Return the first block of a trace."""
     content = plain(header)
-    return pack([MAGIC, VERSION, content, crc32(pack(content))])
+    return pack([MAGIC, VERSION, sealed(content)])
 
 
 def chunk_crc(head: list[Any], body: bytes) -> int:
@@ -100,8 +113,7 @@ class Framing:
         """Return the end record, when there is a result, the index, and the trailer."""
         blocks = []
         if result is not None:
-            content = plain(result)
-            blocks += self._account([pack([END, content, crc32(pack(content))])])
+            blocks += self._account([pack([END, sealed(plain(result))])])
         index = pack([INDEX, self._index, len(self._index)])
         trailer = pack([TRAILER, TRAILER_BODY.pack(self.written, crc32(index), END_MARK)])
         return blocks + self._account([index, trailer])

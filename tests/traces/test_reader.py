@@ -19,7 +19,13 @@ SCHEMA = {"1": ["kmem", "kfree", [["call_site", "unsigned long"], ["ptr", "const
 def header(content: Any = None, version: object = 1) -> bytes:
     if content is None:
         content = {"encoding": "raw", "schema": SCHEMA}
-    packed: bytes = msgpack.packb(["slabtrc1", version, content, zlib.crc32(msgpack.packb(content))])
+    packed: bytes = msgpack.packb(
+        [
+            "slabtrc1",
+            version,
+            {**content, "crc": zlib.crc32(msgpack.packb(content))} if isinstance(content, dict) else content,
+        ]
+    )
     return packed
 
 
@@ -36,7 +42,7 @@ NOT_A_TRACE = {
     "garbage": (bytes(range(200, 256)), "not a trace"),
     "other msgpack": (msgpack.packb([1, 2, 3]), "not a trace"),
     "header cut": (header()[:40], "the header is cut off"),
-    "start only": (b"\x94\xa8slabtrc1", "the header is cut off"),
+    "start only": (b"\x93\xa8slabtrc1", "the header is cut off"),
     "later version": (header(version=2), "trace version 2, expected 1"),
     "no map": (header([1, 2]), "expected a map after the version"),
     "compressed": (header({"encoding": "zstd", "schema": {}}), "encoding 'zstd', expected 'raw'"),
@@ -46,11 +52,11 @@ NOT_A_TRACE = {
     "event named by a number": (header({"encoding": "raw", "schema": {"1": [1, 2, []]}}), "event '1' of the schema"),
     "event id in words": (header({"encoding": "raw", "schema": {"one": ["a", "b", []]}}), "event 'one' of the schema"),
     "escape in a name": (header({"encoding": "raw", "schema": {"1": ["a", "\x1b[2J", []]}}), "event '1'"),
-    "huge map": (b"\x94\xa8slabtrc1\x01\xdf\xff\xff\xff\xff", "header"),
-    "huge array": (b"\x94\xa8slabtrc1\x01\xdd\xff\xff\xff\xff", "header"),
-    "huge string": (b"\x94\xa8slabtrc1\x01\xdb\xff\xff\xff\xff" + b"x" * 100, "header"),
-    "deep nesting": (b"\x94\xa8slabtrc1\x01" + b"\x91" * 100_000, "header"),
-    "bad text": (b"\x94\xa8slabtrc1\x01\x81\xa1\xff\x01\x00", "header"),
+    "huge map": (b"\x93\xa8slabtrc1\x01\xdf\xff\xff\xff\xff", "header"),
+    "huge array": (b"\x93\xa8slabtrc1\x01\xdd\xff\xff\xff\xff", "header"),
+    "huge string": (b"\x93\xa8slabtrc1\x01\xdb\xff\xff\xff\xff" + b"x" * 100, "header"),
+    "deep nesting": (b"\x93\xa8slabtrc1\x01" + b"\x91" * 100_000, "header"),
+    "bad text": (b"\x93\xa8slabtrc1\x01\x81\xa1\xff\x01\x00", "header"),
 }
 
 
@@ -162,7 +168,7 @@ NONSENSE = {
     "heads of chunks": b"\x99\x02\x00\x00\x00\x00" * 50_000,
     "huge indexes": b"\x93\x03\xdd\x03\xff\xff\xff\x95" * 10_000,
     "huge bodies": b"\x99\x02\x00\x00\x00\x01\x90\xce\x03\x00\x00\x00\x01\xc6\x03\x00\x00\x00" * 10_000,
-    "nested results": (b"\x93\x05\x81\xa1a" + b"\x91" * 900) * 100,
+    "nested results": (b"\x92\x05\x81\xa1a" + b"\x91" * 900) * 100,
 }
 
 

@@ -266,7 +266,7 @@ def test_one_flipped_byte_costs_exactly_one_chunk(tmp_path: Path) -> None:
     records = some_records(50)
     data = write_trace(tmp_path / "trace", records)
     index = TraceReader(io.BytesIO(data)).index()
-    end_at = data.index(b"\x93\x05")
+    end_at = data.index(b"\x92\x05")
     bounds = [*(entry.offset for entry in index), end_at]
     for number in range(5):
         for offset in range(bounds[number], bounds[number + 1]):
@@ -284,7 +284,7 @@ def test_one_flipped_byte_costs_exactly_one_chunk(tmp_path: Path) -> None:
 def test_a_flipped_byte_after_the_chunks_costs_no_record_and_is_reported(tmp_path: Path) -> None:
     records = some_records(20)
     data = write_trace(tmp_path / "trace", records)
-    for offset in range(data.index(b"\x93\x05"), len(data)):
+    for offset in range(data.index(b"\x92\x05"), len(data)):
         broken = bytearray(data)
         broken[offset] ^= 0xFF
         reader, found = read_bytes(bytes(broken))
