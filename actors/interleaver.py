@@ -180,13 +180,20 @@ class Interleaver:
         Raises:
             ExceptionGroup: an actor failed; its own exception is inside, with its own stack.
         """
+        broken: BaseException | None = None
         with _rare_garbage_collection():
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 try:
                     await self._drive()
+                except trio.Cancelled:
+                    raise
+                except BaseException as error:
+                    broken = error  # not an actor's: raised as it is, when the actors have ended
                 finally:
                     self._unwind()
+        if broken is not None:
+            raise broken
         if self.outcome is None:
             raise AssertionError("the run ended without a reason")
         return self.outcome

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, NamedTuple
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from .operations import Model
 from .units import NODE_MAX, parse_cpulist, parse_size
@@ -18,8 +18,20 @@ PAGE_SIZE = 4096
 BLOCK_MIN = 4 << 20
 LOCAL_DISTANCE, REMOTE_DISTANCE, DISTANCE_MAX = 10, 20, 255
 
-Size = Annotated[int, BeforeValidator(parse_size)]
-CpuList = Annotated[tuple[int, ...], BeforeValidator(parse_cpulist)]
+_SIZE_SCHEMA = {
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+ *[KMGTkmgt]?i?[Bb]?$"}],
+    "description": "bytes, or a number with K, M, G or T (powers of 1024)",
+}
+_CPULIST_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0},
+        {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        {"type": "string", "pattern": "^[0-9, -]*$"},
+    ],
+    "description": "a CPU number, an array of them, or a kernel cpulist such as 0-3,8",
+}
+Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
+CpuList = Annotated[tuple[int, ...], BeforeValidator(parse_cpulist), WithJsonSchema(_CPULIST_SCHEMA)]
 
 
 class Cpu(NamedTuple):

@@ -7,11 +7,11 @@
     trailer  [4, bin16]     20 bytes: u64 index offset, u32 crc of the index, 4-byte end mark; big-endian
 
 `lost` lists [cpu, count] of records that were produced before this chunk and never reached this reader.  `body` is
-msgpack of `[strings, [[event_id, ts, cpu, pid, comm_id, fields…], …]]`: `comm` and every text field are positions
-in `strings`, a table local to the chunk, so that a seek or a late reader needs no earlier chunk.  All crc are zlib's
+msgpack of `[strings, [[event_id, ts, cpu, pid, comm_id, fields…], …]]`: `comm` and every text field are positions in
+`strings`, a table local to the chunk, so that a seek or a late reader needs no earlier chunk.  All crc are zlib's
 CRC-32: of a chunk over the msgpack of its first seven elements and on over the body; of header and end record over
-the msgpack of their map without its last key, ``crc``.  Times are integers, in nanoseconds of the header's clock; a chunk's are those of its first
-and last record.
+the msgpack of their map without its last key, ``crc``.  Times are integers, in nanoseconds of the header's clock; a
+chunk's are those of its first and last record.
 
 A file that ends after a whole block is readable up to there; without a trailer it was not closed.
 """

@@ -19,13 +19,8 @@ SCHEMA = {"1": ["kmem", "kfree", [["call_site", "unsigned long"], ["ptr", "const
 def header(content: Any = None, version: object = 1) -> bytes:
     if content is None:
         content = {"encoding": "raw", "schema": SCHEMA}
-    packed: bytes = msgpack.packb(
-        [
-            "slabtrc1",
-            version,
-            {**content, "crc": zlib.crc32(msgpack.packb(content))} if isinstance(content, dict) else content,
-        ]
-    )
+    whole = {**content, "crc": zlib.crc32(msgpack.packb(content))} if isinstance(content, dict) else content
+    packed: bytes = msgpack.packb(["slabtrc1", version, whole])
     return packed
 
 
