@@ -252,6 +252,7 @@ class Interleaver:
         """
         enabled = self.enabled
         pick = self.strategy.pick
+        draw = self.strategy.draw
         record = self.tape.append
         costed = self.costed
         on_step = self.on_step
@@ -259,7 +260,7 @@ class Interleaver:
         while self.steps < self._burst_end:
             n = len(enabled)
             if n > 1:
-                index = pick(enabled)
+                index = int(draw() * n) if draw is not None else pick(enabled)
                 record(index)
                 actor = enabled[index]
             elif n:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..actor import Actor
     from ..interleaver import Interleaver
@@ -28,6 +28,9 @@ class Strategy:
     name: ClassVar[str] = ""
     costed: bool = False
     watches_enabled: ClassVar[bool] = False  # wants `on_enabled`: costs a call each time
+
+    # A strategy that picks uniformly gives its generator of numbers in [0, 1): one call less a step than `pick`.
+    draw: Callable[[], float] | None = None
 
     def begin(self, interleaver: Interleaver) -> None:
         """Called once, before the first step."""

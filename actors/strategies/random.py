@@ -23,12 +23,13 @@ class RandomWalk(Strategy):
     name: ClassVar[str] = "random"
 
     def __init__(self, seed: int) -> None:
-        self._draw = random.Random(seed).random
+        self._random = random.Random(seed).random
+        self.draw = self._random
 
     def pick(self, enabled: Sequence[Actor]) -> int:
         """Any enabled actor."""
-        return int(self._draw() * len(enabled))
+        return int(self._random() * len(enabled))
 
     def choose(self, kind: str, n: int) -> int:
         """Any of the `n` answers."""
-        return int(self._draw() * n)
+        return int(self._random() * n)
