@@ -16,7 +16,7 @@ from .stack import stack_of
 from .violation import KernelOops, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     from .memory_hotplug import MemoryHotplug
     from .pages import PageAllocator
