@@ -138,11 +138,20 @@ class KernelWorker(KernelThread):
 
     def block(self) -> None:
         """Sleep; the pool may need another worker meanwhile (``wq_worker_sleeping``)."""
+        self._out_of_action()
+        super().block()
+
+    def block_spinning(self) -> None:
+        """Wait for a lock: unless it is a spinlock, this becomes a sleep when its owner sleeps."""
+        if not self.preempt_count:
+            self._out_of_action()
+        super().block_spinning()
+
+    def _out_of_action(self) -> None:
         if self.item is not None and self.works:
             self.works = False
             if self.pool.worklist:
                 self.pool.mailbox.post(WorkerSlept())
-        super().block()
 
     def unblock(self) -> None:
         """Wake up (``wq_worker_running``)."""

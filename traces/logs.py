@@ -19,8 +19,7 @@ LogMode = Literal["console", "json", "off", "auto"]
 
 _INFO = 20
 _CRITICAL = 50
-_NS_PER_US = 1_000
-_US_PER_S = 1_000_000
+_NS_PER_S = 1_000_000_000
 
 
 def make_logger(
@@ -72,15 +71,15 @@ class _SceneAdder:
 
 
 def render_console(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """Render like dmesg: `[    0.000123] cpu2 creator/104: message key=value chunk=3`.
+    """Render like dmesg, to the nanosecond: `[    0.000123456] cpu2 creator/104: message key=value chunk=3`.
 
     Every line of a report gets the prefix; the keys follow its first line.  A part of the machine that belongs to no
     CPU has only its name there.
     """
-    seconds, us = divmod(event.pop("time_ns") // _NS_PER_US, _US_PER_S)
+    seconds, ns = divmod(event.pop("time_ns"), _NS_PER_S)
     cpu, comm, pid = event.pop("cpu"), event.pop("comm"), event.pop("pid")
     who = f"cpu{cpu} {comm}/{pid}" if cpu >= 0 else comm
-    prefix = f"[{seconds:>5}.{us:06d}] {who}: "
+    prefix = f"[{seconds:>5}.{ns:09d}] {who}: "
     del event["level"]
     first, *others = str(event.pop("event")).splitlines() or [""]
     chunk = event.pop("chunk")

@@ -59,7 +59,8 @@ class Timed(Strategy):
                 actor.stamp = stamp
                 heapreplace(heap, (actor.clock.ns, stamp, actor))
             else:
-                return actor.slot if actor.goes_first() else self._current_of(actor)
+                # Only a queued thread has somebody who may go before it.
+                return actor.slot if not actor.off_cpu or actor.goes_first() else self._current_of(actor)
 
     def _current_of(self, actor: Actor) -> int:
         """The thread which has the processor and keeps it: it shares the clock, so nothing is earlier."""

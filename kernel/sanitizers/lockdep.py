@@ -135,36 +135,45 @@ class Lockdep:
         self.classes: dict[str, LockClass] = {}
         self.contexts: dict[Any, Context] = {}
         self.active = True
+        self.acquire, self.release = self._make_probes()
 
     # --- the probes
 
-    def acquire(self, record: Record) -> None:
-        """A ``lock:lock_acquire`` record."""
-        _, _, cpu, pid, comm, flags, name, address = record
-        context = self.contexts.get(pid if pid and not self._level else self._key(cpu, pid))
-        if context is None:
-            key = self._key(cpu, pid)
-            context = self.contexts[key] = Context(pid, comm, self._root)
-        longer = context.chain.longer.get((name, flags) if flags else name)
-        if longer is None:
-            if not self.active:
-                return
-            longer = self._new_chain(context, cpu, flags, name, address)
-        context.held.append((address, longer))
-        context.chain = longer
+    def _make_probes(self) -> tuple[Callable[[Record], None], Callable[[Record], None]]:
+        """The probes for ``lock:lock_acquire`` and ``lock:lock_release`` records.
 
-    def release(self, record: Record) -> None:
-        """A ``lock:lock_release`` record."""
-        _, _, cpu, pid, _, name, address = record
-        context = self.contexts.get(pid if pid and not self._level else self._key(cpu, pid))
-        if context is None or not context.held:
-            return
-        held = context.held
-        if held[-1][0] == address:
-            held.pop()
-            context.chain = held[-1][1] if held else self._root
-            return
-        self._release_inner(context, name, address)
+        Functions over local names instead of methods: they run for every lock taken and left, and are a twentieth of a
+        contended pair quicker so.
+        """
+        contexts, levels, root = self.contexts, self._level, self._root
+
+        def acquire(record: Record) -> None:
+            _, _, cpu, pid, comm, flags, name, address = record
+            key = pid if pid and not levels else self._key(cpu, pid)
+            context = contexts.get(key)
+            if context is None:
+                context = contexts[key] = Context(pid, comm, root)
+            longer = context.chain.longer.get((name, flags) if flags else name)
+            if longer is None:
+                if not self.active:
+                    return
+                longer = self._new_chain(context, cpu, flags, name, address)
+            context.held.append((address, longer))
+            context.chain = longer
+
+        def release(record: Record) -> None:
+            _, _, cpu, pid, _, name, address = record
+            context = contexts.get(pid if pid and not levels else self._key(cpu, pid))
+            if context is None:
+                return
+            held = context.held
+            if held and held[-1][0] == address:
+                held.pop()
+                context.chain = held[-1][1] if held else root
+            else:
+                self._release_inner(context, name, address)
+
+        return acquire, release
 
     def irq_entry(self, record: Record) -> None:
         """An ``irq:irq_handler_entry`` record: the processor is in a hard interrupt."""

@@ -19,8 +19,8 @@ def _log(mode: LogMode, stage: Stage, chunk: int = 3) -> str:
 
 def test_console_lines_look_like_dmesg() -> None:
     assert _log("console", Stage()) == (
-        "[    0.000123] cpu2 creator/104: cache created cache=dentry objects=21 chunk=3\n"
-        "[    5.000123] cpu2 creator/104: going offline reason='the operator asked' chunk=3\n"
+        "[    0.000123456] cpu2 creator/104: cache created cache=dentry objects=21 chunk=3\n"
+        "[    5.000123456] cpu2 creator/104: going offline reason='the operator asked' chunk=3\n"
     )
 
 
@@ -48,7 +48,7 @@ def test_auto_is_console_on_a_terminal() -> None:
 
     stream = Terminal()
     make_logger("auto", stream, Stage()).info("hello")
-    assert stream.getvalue() == "[    0.000123] cpu2 creator/104: hello chunk=0\n"
+    assert stream.getvalue() == "[    0.000123456] cpu2 creator/104: hello chunk=0\n"
 
 
 def test_every_line_of_a_report_has_the_prefix() -> None:
@@ -56,7 +56,7 @@ def test_every_line_of_a_report_has_the_prefix() -> None:
     logger = make_logger("console", stream, Stage(running=Somebody(-1, 0, "node/1")))
     logger.error("BUG: sleeping\n  in atomic\n", kind="sleep-in-atomic")
     assert stream.getvalue() == (
-        "[    0.000123] node/1: BUG: sleeping kind=sleep-in-atomic chunk=0\n[    0.000123] node/1:   in atomic\n"
+        "[    0.000123456] node/1: BUG: sleeping kind=sleep-in-atomic chunk=0\n[    0.000123456] node/1:   in atomic\n"
     )
 
 
