@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 # Checkers cannot follow the import hook of an editable install: this folder of links is the package as they see it.
-$(LINKS): $(wildcard slubloom/*)
+$(LINKS): slubloom $(wildcard slubloom/*)
 	rm -rf .dev
 	mkdir -p $(LINKS)
 	for file in slubloom/*.py slubloom/py.typed slubloom/commands; do ln -s ../../$$file $(LINKS)/; done

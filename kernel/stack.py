@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,14 @@ def kernel_name(name: str) -> Callable[[F], F]:
 def show_as(function: Callable[..., Any], name: str) -> None:
     """Show a function of another room as `name`."""
     _NAMES[function.__code__] = name
+
+
+def renamed(function: F, name: str) -> F:
+    """A copy of `function` that stacks show as `name`: the same code may stand for several kernel functions."""
+    copy = FunctionType(function.__code__.replace(co_name=name), function.__globals__, name, function.__defaults__)
+    copy.__doc__ = function.__doc__
+    _NAMES[copy.__code__] = name
+    return cast("F", copy)
 
 
 def shown_name(code: CodeType, module: str) -> str | None:

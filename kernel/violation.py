@@ -6,32 +6,14 @@ from dataclasses import dataclass
 
 from ..actors import Death
 
-KINDS = (
-    "null-deref",
-    "use-after-free",
-    "double-free",
-    "lockdep-circular",
-    "lockdep-recursive",
-    "lockdep-irq",
-    "deadlock",
-    "hung-task",
-    "sleep-in-atomic",
-    "rcu-usage",
-    "rcu-stall",
-    "workqueue-stall",
-    "refcount",
-    "leak",
-    "objects-remaining",
-    "data-race",
-    "invariant",
-    "kernel-bug",
-)
-"""The fixed names of violations."""
-
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One finding: ``report`` is the text a kernel developer recognises, ``step`` and ``time_ns`` say when."""
+    """One finding.
+
+    ``kind`` is one of the fixed names (``ViolationKind`` of the topology room), ``report`` the text a kernel developer
+    recognises, ``step`` and ``time_ns`` say when.
+    """
 
     kind: str
     title: str

@@ -1,7 +1,8 @@
 """The command line: finds the command, and turns what happens into an exit status.
 
 0 clean, 1 violation, 2 unusable input or usage, 3 our own failure, 130 interrupted.  Commands are imported when they
-are used, so ``slubloom --help`` is quick.  A reader that goes away early (``| head``) ends the program quietly.
+are used, so ``slubloom --help`` is quick.  A reader that goes away early (``| head``) ends the program quietly
+with 0: it has what it wanted.  An exception with an ``exit_status`` is a message for a person, without traceback.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 import os
 import sys
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +19,7 @@ import click
 from . import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 UNUSABLE, INTERNAL, INTERRUPTED = 2, 3, 130
 
@@ -29,8 +31,31 @@ COMMANDS = {
 }
 
 
+@contextmanager
+def _quiet_without_reader() -> Iterator[None]:
+    """End with 0 when nobody reads standard output any more.  Left alone, click would end with 1: a violation."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Python would complain again when it closes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(0) from None
+
+
 class _Commands(click.Group):
     """Imports a command's module when the command is used."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with _quiet_without_reader():  # --help writes here
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _quiet_without_reader():
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+            return status
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -56,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     try:
         status: Any = slubloom.main(arguments, prog_name="slubloom", standalone_mode=False)
-        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return UNUSABLE
@@ -64,18 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return UNUSABLE
     except (click.Abort, KeyboardInterrupt):
-        print("slubloom: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Python would complain again when it closes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:  # the last resort: our own failure
-        status = getattr(error, "exit_status", None)
-        if isinstance(status, int):
-            print(f"slubloom: {error}", file=sys.stderr)
-            return status
-        print("slubloom: internal error, please report it with what follows", file=sys.stderr)
-        traceback.print_exc()
-        return INTERNAL
+        return _interrupted()
+    except BaseExceptionGroup as group:  # from a trio nursery
+        return _interrupted() if group.subgroup(KeyboardInterrupt) else _failed(group)
+    except Exception as error:  # the last resort
+        return _failed(error)
     return status if isinstance(status, int) else 0
+
+
+def _interrupted() -> int:
+    print("slubloom: interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _failed(error: BaseException) -> int:
+    status = getattr(error, "exit_status", None)
+    if isinstance(status, int):
+        print(f"slubloom: {error}", file=sys.stderr)
+        return status
+    print("slubloom: internal error, please report it with what follows", file=sys.stderr)
+    traceback.print_exception(error)
+    return INTERNAL

@@ -21,7 +21,7 @@ from .actors import Interleaver, Outcome, RunLimits
 from .actors.free import FreeRunner
 from .actors.strategies import BY_NAME, Replay, TapeError, make_strategy
 from .kernel import boot
-from .token import make_token
+from .token import Origin, make_token
 from .traces import StreamWriter, make_logger, open_sink
 
 if TYPE_CHECKING:
@@ -37,18 +37,6 @@ class UsageError(Exception):
     """Options that cannot be; the message says which and what would be right."""
 
     exit_status = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a scenario came from: what it takes to load it again."""
-
-    path: str = ""
-    overrides: tuple[str, ...] = ()
-    machine: str = ""
-    release: str = ""
-    apply: tuple[str, ...] = ()
-    revert: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

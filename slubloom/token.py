@@ -7,15 +7,25 @@ something else is noticed; the changes are the options that altered the file (``
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode
-
-if TYPE_CHECKING:
-    from .run import Origin
 
 PREFIX = "sl1:"
 DIGEST_CHARACTERS = 12
 PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a scenario came from: what it takes to load it again."""
+
+    path: str = ""
+    overrides: tuple[str, ...] = ()
+    machine: str = ""
+    release: str = ""
+    apply: tuple[str, ...] = ()
+    revert: tuple[str, ...] = ()
 
 
 class TokenError(Exception):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import Problem, TopologyError
 from .machine import DISTANCE_MAX, LOCAL_DISTANCE
+from .textfile import read_text
 from .units import CPU_MAX, NODE_MAX, render_cpulist
 
 if TYPE_CHECKING:
@@ -54,8 +55,6 @@ def import_hwloc(path: Path) -> dict[str, Any]:
         TopologyError: the file is not there, no XML, of another kind or version, or describes no machine with memory
             nodes.
     """
-    from .load import read_text  # which imports this module
-
     found = _read(read_text(path, "an hwloc XML export"), str(path))
 
     def refuse(message: str) -> TopologyError:

@@ -16,12 +16,10 @@ from .machine import Machine
 from .operations import operation_names
 from .overrides import apply_override
 from .scenario import Scenario
+from .textfile import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-FILE_MAX = 16 << 20
-"""Bytes a topology file may have."""
 
 
 def load(
@@ -90,33 +88,6 @@ def loads(
     if problems:
         raise TopologyError(name, problems)
     return scenario.model_copy(update={"source": source})
-
-
-def read_text(path: Path, what: str = "a topology file") -> str:
-    """The text of an input file.
-
-    Raises:
-        TopologyError: it is not there, no file, too large, or no UTF-8 text.
-    """
-    name = str(path)
-    try:
-        if path.is_dir():
-            raise TopologyError(name, [Problem("", f"is a folder; expected {what}")])
-        with path.open("rb") as file:
-            data = file.read(FILE_MAX + 1)
-    except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
-        raise TopologyError(name, [Problem("", f"{reason}; expected {what}")]) from None
-    if len(data) > FILE_MAX:
-        raise TopologyError(name, [Problem("", f"is larger than {FILE_MAX >> 20} MiB; expected {what}")])
-    if b"\0" in data:
-        offset = data.index(b"\0")
-        raise TopologyError(name, [Problem("", f"is a binary file (a zero byte at offset {offset}); expected {what}")])
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        message = f"is not UTF-8 text (byte {data[error.start]:#04x} at offset {error.start}); expected {what}"
-        raise TopologyError(name, [Problem("", message)]) from None
 
 
 def _parse(text: str, name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .layout import FIELD_OFFSETS, HARDWARE, call_trace, identity, join
 if TYPE_CHECKING:
     from ..machine import Machine
 
+
 def null_dereference(machine: Machine, field: str, *, write: bool) -> NoReturn:
     """Report an access to `field` of a null pointer, and end the running thread."""
     stack = machine.stack()

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..run import Origin
+    from ..token import Origin
     from ..topology import Scenario
 
 F = TypeVar("F", bound="Callable[..., Any]")

@@ -11,7 +11,7 @@ from .options import load_scenario, run_options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..run import Origin
+    from ..token import Origin
 
 
 @click.command("replay")
@@ -37,8 +37,7 @@ def command(what: str, **how: Any) -> int:
 
 
 def _from_token(text: str) -> tuple[Origin, str, dict[str, Any]]:
-    from ..run import Origin
-    from ..token import parse_token
+    from ..token import Origin, parse_token
 
     token = parse_token(text)
     origin = Origin(
@@ -53,7 +52,8 @@ def _from_token(text: str) -> tuple[Origin, str, dict[str, Any]]:
 
 
 def _from_trace(path: str) -> tuple[Origin, str, dict[str, Any]]:
-    from ..run import Origin, unpack_tape
+    from ..run import unpack_tape
+    from ..token import Origin
     from ..traces import TraceReader
 
     with TraceReader(path) as reader:

@@ -16,7 +16,8 @@ from ..run import RunOptions, interruptible, run_scenario
 
 if TYPE_CHECKING:
     from ..actors import Interleaver
-    from ..run import Origin, RunResult
+    from ..run import RunResult
+    from ..token import Origin
     from ..topology import Scenario
 
 CLEAN, VIOLATED, UNUSABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130

@@ -39,7 +39,7 @@ def command(  # the options are described where they are declared
     Exit status: 0 clean (or exactly what the file expects), 1 violation, 2 unusable input, 3 internal failure,
     130 interrupted.
     """
-    from ..run import Origin
+    from ..token import Origin
     from .report import run_and_report
 
     origin = Origin(file, overrides, machine, release, apply, revert)

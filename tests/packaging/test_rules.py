@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 ROOMS = ("traces", "topology", "actors", "kernel", "slubloom")
 DETERMINISTIC = [*sorted((ROOT / "actors").rglob("*.py")), *sorted((ROOT / "kernel").rglob("*.py"))]
+OUTSIDE = {"time", "datetime", "uuid", "secrets"}  # modules of wall clocks and of chance without a seed
 EVERY = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 
@@ -23,22 +24,60 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def calls(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func)
+def is_set(node: ast.expr) -> bool:
+    return isinstance(node, ast.Set | ast.SetComp) or (
+        isinstance(node, ast.Call) and ast.unparse(node.func) in {"set", "frozenset"}
+    )
+
+
+def indeterminate(code: str) -> Iterator[str]:
+    """What could make two runs of `code` differ."""
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Import(names=names):
+                yield from (f"import {n.name}" for n in names if n.name in OUTSIDE or (n.name == "random" and n.asname))
+            case ast.ImportFrom(module=module, level=0) if module == "random" or module in OUTSIDE:
+                yield f"from {module} import"
+            case ast.Attribute(value=ast.Name(id="random"), attr=name) if name != "Random":
+                yield f"random.{name}"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="random")), args=[]):
+                yield "random.Random() without a seed"
+            case ast.Call(func=ast.Name(id="id" | "hash" as name)):
+                yield f"{name}()"
+            case ast.For(iter=iterated) | ast.comprehension(iter=iterated) if is_set(iterated):
+                yield "iteration over a set"
+            case ast.Call(func=ast.Name(id="list" | "tuple" | "iter" | "enumerate" as name), args=[first, *_]):
+                if is_set(first):
+                    yield f"{name}() of a set"
 
 
 @pytest.mark.parametrize("path", DETERMINISTIC, ids=name_of)
 def test_nothing_in_actors_and_kernel_can_differ_between_two_runs(path: Path) -> None:
-    forbidden = {"id", "hash", "time.time", "time.monotonic", "time.perf_counter", "random.random", "random.randint"}
-    assert not forbidden & set(calls(path))
-    for node in ast.walk(ast.parse(path.read_text())):
-        loops = [node.iter] if isinstance(node, ast.For | ast.comprehension) else []
-        for iterated in loops:
-            assert not isinstance(iterated, ast.Set | ast.SetComp), f"iterates over a set at {path}:{iterated.lineno}"
-            if isinstance(iterated, ast.Call):
-                assert ast.unparse(iterated.func) not in {"set", "frozenset"}
+    assert not list(indeterminate(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time",
+        "from time import monotonic_ns",
+        "import random as r",
+        "from random import choice",
+        "random.shuffle(waiters)",
+        "random.Random()",
+        "key = id(lock)",
+        "hash(name)",
+        "for cpu in {0, 1}: pass",
+        "[cpu for cpu in set(cpus)]",
+        "list(frozenset(cpus))",
+    ],
+)
+def test_the_rule_of_determinism_notices(code: str) -> None:
+    assert len(list(indeterminate(code))) == 1
+
+
+def test_the_rule_of_determinism_lets_pass_what_a_seed_decides() -> None:
+    assert not list(indeterminate("import random\nrandom.Random(seed)\nfor cpu in sorted({1, 0}): lock.id()"))
 
 
 @pytest.mark.parametrize("path", [p for p in DETERMINISTIC if p.name != "releases.py"], ids=name_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -11,26 +12,34 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ROOMS = ("traces", "topology", "actors", "kernel")
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed") / "venv"
+    # setuptools builds in the source folder, where what an earlier build left would come into the wheel again.
+    source = folder.with_name("source")
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))
     venv.create(folder, with_pip=True)
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, "--constraint", str(ROOT / "constraints.txt"), str(ROOT)], check=True, timeout=600)
+    command += ["--constraint", str(source / "constraints.txt"), str(source)]
+    subprocess.run(command, check=True, timeout=600, env=without_python_variables())
     return folder
 
 
+def without_python_variables() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+
+
 def run(environment: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     program, *arguments = command
     return subprocess.run(
         [str(environment / "bin" / program), *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=clean,
+        env=without_python_variables(),
         check=False,
     )
 
@@ -41,7 +50,25 @@ def test_only_slubloom_comes_into_site_packages(environment: Path, tmp_path: Pat
     folders = [name for name in brought if not name.endswith(".dist-info") and name != ".."]
     assert folders == ["slubloom"]
     site = environment / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    assert not [name for name in ("actors", "kernel", "topology", "traces") if (site / name).exists()]
+    assert not [name for name in ROOMS if (site / name).exists()]
+
+
+def test_every_source_file_is_installed_and_no_other(environment: Path, tmp_path: Path) -> None:
+    code = "import importlib.metadata as m; print(*(f for f in m.files('slubloom') if f.parts[0] == 'slubloom'))"
+    installed = {
+        name for name in run(environment, "python", "-c", code, cwd=tmp_path).stdout.split() if ".pyc" not in name
+    }
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "slubloom").rglob("*.py")} | {"slubloom/py.typed"}
+    for room in ROOMS:
+        sources |= {f"slubloom/{path.relative_to(ROOT)}" for path in (ROOT / room).rglob("*.py")}
+    sources |= {f"slubloom/topology/gallery/{path.name}" for path in (ROOT / "topology" / "gallery").glob("*.toml")}
+    assert installed == sources
+
+
+def test_the_installed_command_shows_its_help(environment: Path, tmp_path: Path) -> None:
+    result = run(environment, "slubloom", "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout.startswith("Usage: slubloom")
 
 
 def test_all_rooms_import_and_the_gallery_is_there(environment: Path, tmp_path: Path) -> None:

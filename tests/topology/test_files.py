@@ -19,7 +19,7 @@ from slubloom.topology import (
     loads,
     to_toml,
 )
-from slubloom.topology.load import FILE_MAX
+from slubloom.topology.textfile import FILE_MAX
 from slubloom.topology.units import parse_cpulist, parse_size, render_cpulist
 
 GOOD = """
