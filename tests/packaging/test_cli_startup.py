@@ -50,7 +50,6 @@ class Unusable(Exception):
     ("raised", "status", "message"),
     [
         (Unusable("no such node: 7"), 2, "slubloom: no such node: 7\n"),
-        (click.UsageError("no such option"), 2, "Error: no such option\n"),
         (click.Abort(), 130, "slubloom: interrupted\n"),
         (KeyboardInterrupt(), 130, "slubloom: interrupted\n"),
         (BaseExceptionGroup("nursery", [KeyboardInterrupt()]), 130, "slubloom: interrupted\n"),
