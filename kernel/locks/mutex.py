@@ -1,8 +1,8 @@
 """``struct mutex``: sleeping, exclusive, released by who took it.
 
 Mirrors mutex_lock()/mutex_unlock() of kernel/locking/mutex.c (6.1): a waiter spins on its processor while nobody else
-wants that (optimistic spinning), and sleeps otherwise.  Which waiter is woken is the strategy's decision; a woken waiter
-may lose to a thread that comes just then, as in the kernel before a handoff.
+wants that (optimistic spinning), and sleeps otherwise.  Which waiter is woken is the strategy's decision; a woken
+waiter may lose to a thread that comes just then, as in the kernel before a handoff.
 """
 
 from __future__ import annotations
