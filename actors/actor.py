@@ -59,6 +59,7 @@ class Actor:
         "clock",
         "comm",
         "contended",
+        "contested",
         "coroutine",
         "cpu_id",
         "failure",
@@ -95,6 +96,7 @@ class Actor:
         self.throw: Callable[[BaseException], Op] | None = None
         self.failure: BaseException | None = None
         self.wake_at_ns = 0
+        self.contested = False  # another actor wants what this one runs on
         self.contended = False  # its wait for a lock was announced, and its end must be
         self.result: Any = None  # what a performed operation hands back
         self.idle_op: Op | None = None  # waiting here is rest, not deadlock
@@ -122,12 +124,8 @@ class Actor:
         """Block without giving up what this actor runs on; the same as `block` where that is nothing."""
         self.block()
 
-    def goes_first(self) -> bool:
-        """Whether nothing else on the same clock is to be preferred (`Timed` asks)."""
-        return True
-
-    def preferred(self) -> Actor:
-        """Who is to be preferred where `goes_first` is false."""
+    def turn(self) -> Actor:
+        """Who of those that share this actor's clock is to go first, where it is ``contested`` (`Timed` asks)."""
         return self
 
     async def sleep(self, duration_ns: int) -> None:

@@ -175,7 +175,10 @@ class Cpu(Actor):
         self.queue.append(thread)
         if (fire := self.interleaver.tracepoints.sched_waking.fire) is not None:
             fire(thread.comm, thread.pid, 120, self.cpu_id)
+        thread.contested = True
         if self.runs_threads and self.switchable():
+            if self.current is not None:
+                self.current.contested = True
             self.interleaver.enable(thread)
 
     @property
@@ -211,7 +214,10 @@ class Cpu(Actor):
             else:
                 interleaver.disable(current)
         others = runs_threads and self.switchable()
+        if current is not None:
+            current.contested = others and bool(self.queue)
         for thread in self.queue:
+            thread.contested = True
             if others:
                 interleaver.enable(thread)
             else:
@@ -243,6 +249,8 @@ class Cpu(Actor):
         self._switched(previous, thread, preempted=preempted)
         if self.queue:
             self.settle()
+        else:
+            thread.contested = False
 
     def _switched(self, previous: KernelThread | None, thread: KernelThread | None, *, preempted: bool) -> None:
         if (fire := self.interleaver.tracepoints.sched_switch.fire) is not None:

@@ -30,6 +30,7 @@ from ..traces import Tracepoints
 from .actor import NOT_ENABLED, Actor, Unwind
 from .clock import Clock
 from .operation import Op, OpKind
+from .strategies.base import TapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -180,18 +181,24 @@ class Interleaver:
         Raises:
             ExceptionGroup: an actor failed; its own exception is inside, with its own stack.
         """
-        broken: BaseException | None = None
-        with _rare_garbage_collection():
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                try:
-                    await self._drive()
-                except trio.Cancelled:
-                    raise
-                except BaseException as error:
-                    broken = error  # not an actor's: raised as it is, when the actors have ended
-                finally:
-                    self._unwind()
+        broken: BaseException | None = None  # not an actor's: raised as it is, when the actors have ended
+        try:
+            with _rare_garbage_collection():
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    try:
+                        await self._drive()
+                    except trio.Cancelled:
+                        raise
+                    except BaseException as error:
+                        broken = error
+                    finally:
+                        self._unwind()
+        except BaseExceptionGroup:
+            # A tape that does not fit may show in the middle of an actor's step, and is none of its doing.
+            if self._failed is None or not isinstance(self._failed.failure, TapeError):
+                raise
+            broken = self._failed.failure
         if broken is not None:
             raise broken
         if self.outcome is None:

@@ -86,16 +86,13 @@ class KernelThread(Actor):
         else:
             cpu.enqueue(self)
 
-    def goes_first(self) -> bool:
-        """A queued thread gives way to the current one until that has used its time slice."""
-        current = self.cpu.current
-        if current is self or current is None or current.slot < 0:
-            return True
-        return self.interleaver.now_ns - current.slice_ns >= self.cpu.slice_max_ns
-
-    def preferred(self) -> Actor:
-        """The current thread of the processor."""
-        return self.cpu.current or self
+    def turn(self) -> Actor:
+        """The current thread until it has used its time slice, then the first of the queue that may go."""
+        cpu = self.cpu
+        current = cpu.current
+        if current is not None and current.slot >= 0 and self.clock.ns - current.slice_ns < cpu.slice_max_ns:
+            return current
+        return next((thread for thread in cpu.queue if thread.slot >= 0), current or self)
 
     def take_processor(self) -> None:
         """Called before a step of a thread that is not its processor's current one."""

@@ -59,13 +59,8 @@ class Timed(Strategy):
                 actor.stamp = stamp
                 heapreplace(heap, (actor.clock.ns, stamp, actor))
             else:
-                # Only a queued thread has somebody who may go before it.
-                return actor.slot if not actor.off_cpu or actor.goes_first() else self._current_of(actor)
-
-    def _current_of(self, actor: Actor) -> int:
-        """The thread which has the processor and keeps it: it shares the clock, so nothing is earlier."""
-        preferred = actor.preferred()
-        return preferred.slot if preferred.slot >= 0 else actor.slot
+                # Threads of one processor share its clock: whose turn it is, the processor says.
+                return actor.turn().slot if actor.contested else actor.slot
 
     def choose(self, kind: str, n: int) -> int:
         """First come, first served."""
