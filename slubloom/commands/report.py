@@ -62,6 +62,8 @@ def run_and_report(
         on_start=running.append,
         **how,
     )
+    if options.trace is not None and options.trace.startswith(("unix:", "tcp:")) and not as_json:
+        click.echo(f"trace to {options.trace}: waiting for a reader for up to 10 s if nobody listens there", err=True)
     try:
         with interruptible(running):
             result = run_scenario(scenario, options)
