@@ -1,73 +1,15 @@
-"""The plain state machines in the actors room: buddy system, quorum, notifier chain, tapes."""
+"""The plain state machines in the actors room: quorum, notifier chain, tapes."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from slubloom.actors.buddy import Buddy
 from slubloom.actors.grace_period import INITIAL_SEQUENCE, Quorum, sequence_end, sequence_snap
 from slubloom.actors.hotplug import MemoryEvent, MemoryNotify, NotifierBlock, NotifierChain
 from slubloom.actors.interleaver import Interleaver
 from slubloom.actors.strategies import RandomWalk
 
 from slubloom.run import pack_tape, unpack_tape
-
-
-def test_a_large_block_is_split_into_the_orders_that_are_left_over() -> None:
-    buddy = Buddy()
-    buddy.add(0, 1024)
-    assert buddy.counts() == [0] * 10 + [1]
-    assert buddy.allocate(0) == 0
-    assert buddy.counts() == [1] * 10 + [0]
-    assert buddy.allocate(0) == 1
-    assert buddy.allocate(3) == 8
-    assert buddy.free_pages == 1024 - 10
-
-
-def test_freed_buddies_merge_again() -> None:
-    buddy = Buddy()
-    buddy.add(0, 1024)
-    first, second = buddy.allocate(0), buddy.allocate(0)
-    assert (first, second) == (0, 1)
-    buddy.free(0)
-    assert buddy.counts()[0] == 1
-    buddy.free(1)
-    assert buddy.counts() == [0] * 10 + [1]
-
-
-def test_memory_in_use_cannot_be_removed_and_free_memory_can() -> None:
-    buddy = Buddy()
-    buddy.add(0, 4096)
-    pfn = buddy.allocate(2)
-    assert pfn == 0
-    assert not buddy.remove(0, 2048)
-    assert buddy.free_pages == 4092
-    assert buddy.remove(2048, 2048)
-    assert buddy.free_pages == 2044
-    buddy.free(pfn)
-    assert buddy.remove(0, 2048)
-    assert buddy.free_pages == 0
-    assert buddy.allocate(0) is None
-
-
-def test_memory_that_starts_and_ends_anywhere_gets_aligned_blocks() -> None:
-    buddy = Buddy()
-    buddy.add(3, 7)  # 3 | 4..7 | 8..9
-    assert buddy.counts()[:4] == [1, 1, 1, 0]
-
-
-@given(st.lists(st.integers(0, 4), max_size=60), st.randoms(use_true_random=False))
-def test_whatever_is_allocated_and_freed_all_comes_back(orders: list[int], random: object) -> None:
-    buddy = Buddy()
-    buddy.add(0, 2048)
-    taken = [pfn for pfn in map(buddy.allocate, orders) if pfn is not None]
-    pages = [page for pfn in taken for page in range(pfn, pfn + 1)]
-    assert len(dict.fromkeys(pages)) == len(pages)
-    random.shuffle(taken)  # type: ignore[attr-defined]
-    for pfn in taken:
-        buddy.free(pfn)
-    assert buddy.free_pages == 2048
-    assert buddy.counts() == [0] * 10 + [2]
 
 
 def test_sequence_numbers_are_those_of_rcu_seq() -> None:
