@@ -16,6 +16,13 @@ _NS_PER_S = 1_000_000_000
 _DESCRIBED = ("scenario", "release", "strategy", "seed")
 
 
+def _described(value: Any) -> str:
+    """A header value on one line: of a map, what says something."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {entry}" for key, entry in value.items() if entry not in ("", []))
+    return str(value)
+
+
 @dataclass(slots=True)
 class TraceStatistics:
     """Counts over one trace.  Times in nanoseconds since boot, None in an empty trace; sizes in bytes."""
@@ -63,7 +70,7 @@ class TraceStatistics:
         """Return a table for a person: the most frequent events first."""
         lost = [str(sum(self.lost.values())), *(f"cpu{cpu}: {count}" for cpu, count in sorted(self.lost.items()))]
         rows = [("trace", self.name)]
-        rows += [(key, str(self.header[key])) for key in _DESCRIBED if key in self.header]
+        rows += [(key, _described(self.header[key])) for key in _DESCRIBED if key in self.header]
         rows += [
             ("events", str(self.events)),
             ("chunks", str(self.chunks)),

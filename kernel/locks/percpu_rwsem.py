@@ -8,19 +8,19 @@ with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from ...actors import Actor, Op, OpKind
-from .base import CONTENDED_PERCPU, CONTENDED_READ, CONTENDED_WRITE, NOTHING, READ, TRYLOCK, WRITE
+from .base import CONTENDED_PERCPU, CONTENDED_READ, CONTENDED_WRITE, READ, TRYLOCK, WRITE
+from .shared import SharedLock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..machine import Machine
-    from ..memory import Shadow
 
 
-class PercpuRwsem:
+class PercpuRwsem(SharedLock):
     """A per-CPU rwsem of lock class `name`; `grace_period` is what a writer waits for first, if anything."""
 
     __slots__ = (
@@ -30,27 +30,21 @@ class PercpuRwsem:
         "_try_read",
         "_unread",
         "_unwrite",
-        "address",
         "contenders",
         "drainer",
         "grace_period",
-        "machine",
-        "name",
         "readers",
-        "shadow",
         "waiting_readers",
         "waiting_writers",
         "writer",
     )
 
-    wait_type = "0:0"
+    wait_type: ClassVar[str] = "0:0"
+    size_bytes: ClassVar[int] = 96
 
     def __init__(self, machine: Machine, name: str, grace_period: Callable[[], Awaitable[None]] | None = None) -> None:
-        self.machine = machine
-        self.name = name
+        super().__init__(machine, name)
         self.grace_period = grace_period
-        self.address = machine.static_address(96)
-        self.shadow: Shadow | None = None
         self.readers: list[Actor] = []
         self.writer: Actor | None = None  # has blocked new readers; may still wait for old ones
         self.drainer: Actor | None = None  # the writer while it waits for the readers inside
@@ -63,16 +57,15 @@ class PercpuRwsem:
         self._block_readers = Op(OpKind.ACQUIRE, name, admit=self._admit_writer, perform=self._shut, aux=self)
         self._drain = Op(OpKind.ACQUIRE, name, admit=self._admit_drain, aux=self)
         self._unwrite = Op(OpKind.RELEASE, name, perform=self._open, aux=self)
-        machine.lock_classes[name] = self.wait_type
 
     def down_read(self) -> Awaitable[None]:
         """Take the read side; waits while a writer holds it or waits (``percpu_down_read``)."""
-        self._announce(READ)
+        self.announce(READ)
         return self._read
 
     def up_read(self) -> Awaitable[None]:
         """Leave the read side."""
-        self._withdraw()
+        self.withdraw()
         return self._unread
 
     async def down_read_trylock(self) -> bool:
@@ -82,7 +75,7 @@ class PercpuRwsem:
 
     async def down_write(self) -> None:
         """Take the write side: a grace period, then no new readers, then no readers (``percpu_down_write``)."""
-        self._announce(WRITE)
+        self.announce(WRITE)
         if self.grace_period is not None:
             await self.grace_period()
         await self._block_readers
@@ -90,60 +83,31 @@ class PercpuRwsem:
 
     def up_write(self) -> Awaitable[None]:
         """Let readers in again."""
-        self._withdraw()
+        self.withdraw()
         return self._unwrite
 
     def holders(self) -> list[Actor]:
         """Who has it: the readers inside, and the writer that keeps others out."""
         return [*self.readers, *([self.writer] if self.writer is not None else [])]
 
-    def read(self) -> Reading:
-        """The read side as a context manager."""
-        return Reading(self)
-
-    def __aenter__(self) -> Awaitable[None]:
-        return self.down_write()
-
-    def __aexit__(self, kind: type[BaseException] | None, *_: Any) -> Awaitable[Any]:
-        return NOTHING if kind is not None and not issubclass(kind, Exception) else self.up_write()
-
-    def _announce(self, flags: int) -> None:
-        if (fire := self.machine.tracepoints.lock_acquire.fire) is not None:
-            fire(flags, self.name, self.address)
-
-    def _withdraw(self) -> None:
-        if (fire := self.machine.tracepoints.lock_release.fire) is not None:
-            fire(self.name, self.address)
-
-    def _contended(self, actor: Actor, flags: int) -> None:
-        if (fire := self.machine.tracepoints.contention_begin.fire) is not None:
-            fire(self.address, CONTENDED_PERCPU | flags)
-            actor.contended = True
-
-    def _passed(self, actor: Actor) -> None:
-        if actor.contended:
-            actor.contended = False
-            if (fire := self.machine.tracepoints.contention_end.fire) is not None:
-                fire(self.address, 0)
-
     def _admit_reader(self, actor: Actor) -> None:
         if self.writer is None:
             self.contenders.append(actor)
         else:
             self.waiting_readers.append(actor)
-            self._contended(actor, CONTENDED_READ)
+            self.must_wait(actor, CONTENDED_PERCPU | CONTENDED_READ)
             actor.block()
 
     def _enter(self, actor: Actor) -> None:
         self.contenders.remove(actor)
         self.readers.append(actor)
-        self._passed(actor)
+        self.passed(actor)
 
     def _try_enter(self, actor: Actor) -> None:
         actor.result = self.writer is None
         if actor.result:
             self.readers.append(actor)
-            self._announce(READ | TRYLOCK)
+            self.announce(READ | TRYLOCK)
 
     def _leave(self, actor: Actor) -> None:
         if actor not in self.readers:
@@ -158,7 +122,7 @@ class PercpuRwsem:
             self.contenders.append(actor)
         else:
             self.waiting_writers.append(actor)
-            self._contended(actor, CONTENDED_WRITE)
+            self.must_wait(actor, CONTENDED_PERCPU | CONTENDED_WRITE)
             actor.block()
 
     def _shut(self, actor: Actor) -> None:
@@ -172,7 +136,7 @@ class PercpuRwsem:
     def _admit_drain(self, actor: Actor) -> None:
         if self.readers:
             self.drainer = actor
-            self._contended(actor, CONTENDED_WRITE)
+            self.must_wait(actor, CONTENDED_PERCPU | CONTENDED_WRITE)
             actor.block()
 
     def _open(self, actor: Actor) -> None:
@@ -188,18 +152,3 @@ class PercpuRwsem:
         for actor_woken in woken:
             self.contenders.append(actor_woken)
             actor_woken.unblock()
-
-
-class Reading:
-    """The read side around a block."""
-
-    __slots__ = ("_rwsem",)
-
-    def __init__(self, rwsem: PercpuRwsem) -> None:
-        self._rwsem = rwsem
-
-    def __aenter__(self) -> Awaitable[None]:
-        return self._rwsem.down_read()
-
-    def __aexit__(self, kind: type[BaseException] | None, *_: Any) -> Awaitable[Any]:
-        return NOTHING if kind is not None and not issubclass(kind, Exception) else self._rwsem.up_read()

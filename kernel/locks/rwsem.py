@@ -6,19 +6,19 @@ free the strategy decides which waiter is woken; if that is a reader, all waitin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...actors import Actor, Op, OpKind
-from .base import CONTENDED_READ, CONTENDED_WRITE, NOTHING, READ, TRYLOCK, WRITE
+from .base import CONTENDED_READ, CONTENDED_WRITE, READ, TRYLOCK, WRITE
+from .shared import SharedLock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from ..machine import Machine
-    from ..memory import Shadow
 
 
-class RwSemaphore:
+class RwSemaphore(SharedLock):
     """A reader-writer semaphore of lock class `name`."""
 
     __slots__ = (
@@ -28,23 +28,14 @@ class RwSemaphore:
         "_try_write",
         "_up_read",
         "_up_write",
-        "address",
         "contenders",
-        "machine",
-        "name",
         "readers",
-        "shadow",
         "waiters",
         "writer",
     )
 
-    wait_type = "3:3"
-
     def __init__(self, machine: Machine, name: str) -> None:
-        self.machine = machine
-        self.name = name
-        self.address = machine.static_address(40)
-        self.shadow: Shadow | None = None
+        super().__init__(machine, name)
         self.readers: list[Actor] = []
         self.writer: Actor | None = None
         self.contenders: list[Actor] = []  # enabled; what each wants is its pending operation
@@ -55,26 +46,25 @@ class RwSemaphore:
         self._try_write = Op(OpKind.ACQUIRE, name, perform=self._perform_try_write, aux=self)
         self._up_read = Op(OpKind.RELEASE, name, perform=self._give_read, aux=self)
         self._up_write = Op(OpKind.RELEASE, name, perform=self._give_write, aux=self)
-        machine.lock_classes[name] = self.wait_type
 
     def down_read(self) -> Awaitable[None]:
         """Take the read side; may sleep."""
-        self._announce(READ)
+        self.announce(READ)
         return self._down_read
 
     def down_write(self) -> Awaitable[None]:
         """Take the write side; may sleep."""
-        self._announce(WRITE)
+        self.announce(WRITE)
         return self._down_write
 
     def up_read(self) -> Awaitable[None]:
         """Leave the read side."""
-        self._withdraw()
+        self.withdraw()
         return self._up_read
 
     def up_write(self) -> Awaitable[None]:
         """Leave the write side."""
-        self._withdraw()
+        self.withdraw()
         return self._up_write
 
     async def down_read_trylock(self) -> bool:
@@ -96,24 +86,6 @@ class RwSemaphore:
         """Who has it, for the wait-for graph."""
         return [self.writer] if self.writer is not None else list(self.readers)
 
-    def read(self) -> Reading:
-        """The read side as a context manager."""
-        return Reading(self)
-
-    def __aenter__(self) -> Awaitable[None]:
-        return self.down_write()
-
-    def __aexit__(self, kind: type[BaseException] | None, *_: Any) -> Awaitable[Any]:
-        return NOTHING if kind is not None and not issubclass(kind, Exception) else self.up_write()
-
-    def _announce(self, flags: int) -> None:
-        if (fire := self.machine.tracepoints.lock_acquire.fire) is not None:
-            fire(flags, self.name, self.address)
-
-    def _withdraw(self) -> None:
-        if (fire := self.machine.tracepoints.lock_release.fire) is not None:
-            fire(self.name, self.address)
-
     def _may(self, actor: Actor) -> bool:
         if self.writer is not None:
             return False
@@ -126,28 +98,20 @@ class RwSemaphore:
             self.contenders.append(actor)
         else:
             self.waiters.append(actor)
-            if (fire := self.machine.tracepoints.contention_begin.fire) is not None:
-                fire(self.address, CONTENDED_WRITE if actor.pending is self._down_write else CONTENDED_READ)
-                actor.contended = True
+            self.must_wait(actor, CONTENDED_WRITE if actor.pending is self._down_write else CONTENDED_READ)
             actor.block_spinning()
-
-    def _taken(self, actor: Actor) -> None:
-        if actor.contended:
-            actor.contended = False
-            if (fire := self.machine.tracepoints.contention_end.fire) is not None:
-                fire(self.address, 0)
 
     def _take_read(self, actor: Actor) -> None:
         self.readers.append(actor)
         self.contenders.remove(actor)
         self._send_back([other for other in self.contenders if other.pending is self._down_write])
-        self._taken(actor)
+        self.passed(actor)
 
     def _take_write(self, actor: Actor) -> None:
         self.writer = actor
         self.contenders.remove(actor)
         self._send_back(list(self.contenders))
-        self._taken(actor)
+        self.passed(actor)
 
     def _send_back(self, losers: list[Actor]) -> None:
         for loser in losers:
@@ -160,14 +124,14 @@ class RwSemaphore:
         if actor.result:
             self.readers.append(actor)
             self._send_back([other for other in self.contenders if other.pending is self._down_write])
-            self._announce(READ | TRYLOCK)
+            self.announce(READ | TRYLOCK)
 
     def _perform_try_write(self, actor: Actor) -> None:
         actor.result = self.writer is None and not self.readers
         if actor.result:
             self.writer = actor
             self._send_back(list(self.contenders))
-            self._announce(WRITE | TRYLOCK)
+            self.announce(WRITE | TRYLOCK)
 
     def _give_read(self, actor: Actor) -> None:
         if actor not in self.readers:
@@ -192,18 +156,3 @@ class RwSemaphore:
             waiters.remove(actor)
             self.contenders.append(actor)
             actor.unblock()
-
-
-class Reading:
-    """``down_read`` … ``up_read`` around a block."""
-
-    __slots__ = ("_rwsem",)
-
-    def __init__(self, rwsem: RwSemaphore) -> None:
-        self._rwsem = rwsem
-
-    def __aenter__(self) -> Awaitable[None]:
-        return self._rwsem.down_read()
-
-    def __aexit__(self, kind: type[BaseException] | None, *_: Any) -> Awaitable[Any]:
-        return NOTHING if kind is not None and not issubclass(kind, Exception) else self._rwsem.up_read()
