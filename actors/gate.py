@@ -66,7 +66,9 @@ class Gate:
             woken = waiters.pop()
         else:
             interleaver = self.interleaver
-            answer = interleaver.strategy.choose("which waiter wakes", n)
+            strategy = interleaver.strategy
+            draw = strategy.draw
+            answer = int(draw() * n) if draw is not None else strategy.choose("which waiter wakes", n)
             interleaver.tape.append(answer)
             woken = waiters.pop(answer)
         self.contenders.append(woken)

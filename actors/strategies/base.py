@@ -29,7 +29,8 @@ class Strategy:
     costed: bool = False
     watches_enabled: ClassVar[bool] = False  # wants `on_enabled`: costs a call each time
 
-    # A strategy that picks uniformly gives its generator of numbers in [0, 1): one call less a step than `pick`.
+    # A strategy that decides everything uniformly gives its generator of numbers in [0, 1): hot paths then draw from it
+    # themselves, a call less than `pick` or `choose`.
     draw: Callable[[], float] | None = None
 
     def begin(self, interleaver: Interleaver) -> None:
