@@ -21,5 +21,7 @@ from .mailbox import Message as Message
 from .numa import NumaNode as NumaNode
 from .operation import Op as Op
 from .operation import OpKind as OpKind
+from .resource import Access as Access
+from .resource import Resource as Resource
 from .thread import KernelThread as KernelThread
 from .worker_pool import WorkerPool as WorkerPool

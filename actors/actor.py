@@ -14,6 +14,7 @@ import trio
 
 from .clock import Clock
 from .operation import Op, OpKind
+from .resource import Maker, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ class Actor:
     """
 
     daemon: ClassVar[bool] = False
+    waits_visibly: ClassVar[bool] = False  # having to wait has an effect: it gives up its processor
 
     __slots__ = (
         "blocked",
@@ -63,8 +65,10 @@ class Actor:
         "coroutine",
         "cpu_id",
         "failure",
+        "host",
         "idle_op",
         "interleaver",
+        "maker",
         "name",
         "off_cpu",
         "pending",
@@ -74,6 +78,7 @@ class Actor:
         "serial",
         "slot",
         "stamp",
+        "step",
         "throw",
         "wake_at_ns",
     )
@@ -85,6 +90,9 @@ class Actor:
         self.cpu_id = cpu_id
         self.pid = pid
         self.clock = Clock()
+        self.maker = Maker(interleaver.running.maker.sign(name))  # knows the actor's identity, and what it makes
+        self.host: Resource = Resource(name, self.maker)  # what the steps of this actor always touch: its processor
+        self.step = 0  # steps taken, where the run is observed
         self.pending: Op = START
         self.blocked = False  # its pending operation must wait for another actor
         self.slot = NOT_ENABLED  # index in interleaver.enabled

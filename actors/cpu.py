@@ -282,8 +282,9 @@ class SoftIrq(Actor):
         super().__init__(cpu.interleaver, f"ksoftirqd/{cpu.cpu_id}", cpu_id=cpu.cpu_id)
         self.cpu = cpu
         self.clock = cpu.clock
+        self.host = cpu.host
         self.raised: dict[int, Callable[[Cpu], Awaitable[None]]] = {}
-        self._run = Op(OpKind.WAIT, f"softirqs of {cpu.name}", admit=self._admit)
+        self._run = Op(OpKind.WAIT, cpu.host, admit=self._admit)
         self.idle_op = self._run
 
     def _admit(self, actor: Actor) -> None:

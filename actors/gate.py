@@ -23,15 +23,16 @@ class Gate:
     Not reentrant, and not checked for misuse: the kernel room's locks are.
     """
 
-    __slots__ = ("acquire", "contenders", "holder", "interleaver", "release", "waiters")
+    __slots__ = ("acquire", "contenders", "holder", "interleaver", "release", "resource", "waiters")
 
     def __init__(self, interleaver: Interleaver, name: str) -> None:
         self.interleaver = interleaver
         self.holder: Actor | None = None
         self.contenders: list[Actor] = []
         self.waiters: list[Actor] = []
-        self.acquire = Op(OpKind.ACQUIRE, name, admit=self.admit, perform=self.take, aux=self)
-        self.release = Op(OpKind.RELEASE, name, perform=self.give, aux=self)
+        self.resource = interleaver.resource(name)
+        self.acquire = Op(OpKind.ACQUIRE, self.resource, admit=self.admit, perform=self.take, aux=self)
+        self.release = Op(OpKind.RELEASE, self.resource, perform=self.give, aux=self)
 
     def admit(self, actor: Actor) -> None:
         """The actor wants to pass: let it contend, or wait."""

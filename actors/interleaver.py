@@ -30,6 +30,7 @@ from ..traces import Tracepoints
 from .actor import NOT_ENABLED, Actor, Unwind
 from .clock import Clock
 from .operation import Op, OpKind
+from .resource import Access, Maker, Resource
 from .strategies.base import TapeError
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class _Nobody:
     pid = 0
     comm = "swapper/0"
 
+    def __init__(self) -> None:
+        self.maker = Maker(1)
+
 
 class Interleaver:
     """Runs actors one step at a time, in the order a strategy decides.
@@ -96,6 +100,9 @@ class Interleaver:
         self.costed = strategy.costed
         self._burst_end = 0  # steps at which the burst ends; 0 ends it after this step
         self.on_deadlock: Callable[[list[Actor]], object] = len  # told who waits for ever, before they are unwound
+        self.before_step: Callable[[Actor, Op], object] | None = None
+        self.touch: Callable[[Resource, Access], object] | None = None  # told of what a step touches beyond its operation
+        self.timers = Resource("timers", self.running.maker)
         self._births = 0
         self._newborn: list[Actor] = []
         self._failed: Actor | None = None
@@ -107,6 +114,10 @@ class Interleaver:
         self.spawn(self._timer_device)
 
     # --- what actors and the owners of operations call, inside a step
+
+    def resource(self, name: str) -> Resource:
+        """Something new that steps touch, made by the running actor."""
+        return Resource(name, self.running.maker)
 
     def enable(self, actor: Actor) -> None:
         """Put `actor` among those whose pending operation may be performed."""
@@ -151,6 +162,8 @@ class Interleaver:
 
     def set_timer(self, due_ns: int, actor: Actor) -> None:
         """Unblock `actor`, which is blocked in a sleep, when virtual time reaches `due_ns`."""
+        if self.touch is not None:
+            self.touch(self.timers, Access.WRITE)
         self._timer_sequence += 1
         heappush(self._timers, (due_ns, self._timer_sequence, actor))
         self._timer_device.rearm()
@@ -263,6 +276,8 @@ class Interleaver:
         record = self.tape.append
         costed = self.costed
         on_step = self.on_step
+        before_step = self.before_step
+        touch = self.touch
         self._burst_end = 0 if self._newborn or self.outcome else self.steps + budget
         while self.steps < self._burst_end:
             n = len(enabled)
@@ -280,6 +295,8 @@ class Interleaver:
             self.running = actor
             self.steps += 1
             op = actor.pending
+            if before_step is not None:
+                before_step(actor, op)
             if costed:
                 clock = actor.clock
                 self.now_ns = clock.ns
@@ -307,6 +324,8 @@ class Interleaver:
                 admit = op.admit
             if admit is not None:
                 admit(actor)
+                if touch is not None and actor.waits_visibly:
+                    touch(op.resource, op.admission)
             if on_step is not None:
                 on_step()
 
@@ -378,7 +397,7 @@ class TimerDevice(Actor):
 
     def __init__(self, interleaver: Interleaver) -> None:
         super().__init__(interleaver, "timers")
-        self._expire = Op(OpKind.TIMER, "timers", admit=self._admit, perform=self._perform)
+        self._expire = Op(OpKind.TIMER, interleaver.timers, admit=self._admit, perform=self._perform)
         self.idle_op = self._expire
 
     async def body(self) -> None:

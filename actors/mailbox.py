@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .operation import Op, OpKind
+from .resource import Access
 
 if TYPE_CHECKING:
     from .actor import Actor
@@ -32,13 +33,14 @@ class MailboxFullError(Exception):
 class Mailbox:
     """Messages for one actor, in order of arrival."""
 
-    __slots__ = ("_queue", "_receive", "_send", "owner")
+    __slots__ = ("_queue", "_receive", "_send", "owner", "resource")
 
     def __init__(self, owner: Actor) -> None:
         self.owner = owner
         self._queue: deque[tuple[int, str, Message]] = deque()
-        self._receive = Op(OpKind.RECEIVE, f"mailbox of {owner.name}", admit=self._admit)
-        self._send = Op(OpKind.SEND, f"mailbox of {owner.name}")
+        self.resource = owner.interleaver.resource(f"mailbox of {owner.name}")
+        self._receive = Op(OpKind.RECEIVE, self.resource, admit=self._admit)
+        self._send = Op(OpKind.SEND, self.resource)
         owner.idle_op = self._receive
 
     def __len__(self) -> int:
@@ -67,6 +69,8 @@ class Mailbox:
         interleaver = self.owner.interleaver
         sequence = interleaver.next_message
         interleaver.next_message = sequence + 1
+        if interleaver.touch is not None:
+            interleaver.touch(self.resource, Access.WRITE)
         sender = interleaver.running.name
         self._queue.append((sequence, sender, message))
         fire = interleaver.tracepoints.message_send.fire

@@ -14,6 +14,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from .resource import Access, Resource
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -38,6 +40,7 @@ class OpKind(IntEnum):
     SLEEP = 12
     RESCHEDULE = 13
     TIMER = 14
+    COMMUTE = 15
 
 
 COST_NS: dict[OpKind, int] = {
@@ -56,25 +59,54 @@ COST_NS: dict[OpKind, int] = {
     OpKind.SLEEP: 50,
     OpKind.RESCHEDULE: 20,
     OpKind.TIMER: 0,
+    OpKind.COMMUTE: 20,
 }
 """Virtual nanoseconds one operation takes under a costed clock: orders of magnitude of a current x86 processor."""
 
+ACCESS: dict[OpKind, Access] = {
+    OpKind.START: Access.NONE,
+    OpKind.FINISH: Access.NONE,
+    OpKind.LOCAL: Access.NONE,
+    OpKind.READ: Access.READ,
+    OpKind.WRITE: Access.WRITE,
+    OpKind.UPDATE: Access.WRITE,
+    OpKind.ACQUIRE: Access.WRITE,
+    OpKind.RELEASE: Access.WRITE,
+    OpKind.SEND: Access.WRITE,
+    OpKind.RECEIVE: Access.WRITE,
+    OpKind.WAIT: Access.READ,
+    OpKind.SIGNAL: Access.WRITE,
+    OpKind.SLEEP: Access.NONE,
+    OpKind.RESCHEDULE: Access.NONE,
+    OpKind.TIMER: Access.WRITE,
+    OpKind.COMMUTE: Access.COMMUTE,
+}
+"""What an operation of each kind does to its resource, unless it says otherwise.
+
+A wait only reads: two actors that wait for the same thing do not disturb each other.  Where waiting uses something up
+(a completion) the operation says ``WRITE`` itself.
+"""
+
 
 class Op(list[Any]):
-    """One visible operation on one object, awaited before its effect.
+    """One visible operation on one resource, awaited before its effect.
 
-    ``kind`` and ``target`` (a symbolic name, never an address) identify it.  ``admit`` is called when an actor has
-    just made the operation pending and may block the actor; ``perform`` is called when the actor was picked and does
-    the part of the effect that must not fail; both may be None.  ``aux`` is for the owner of the operation.
+    ``kind``, ``resource`` and ``access`` are its declared footprint: all that other actors can notice of it, apart
+    from what it tells the interleaver while it runs (`Interleaver.touch`).  A resource given by name only is one for
+    operations whose effect stays with the actor itself.  ``admit`` is called when an actor has just made the operation
+    pending and may block the actor; ``perform`` is called when the actor was picked and does the part of the effect
+    that must not fail; both may be None.  ``aux`` is for the owner of the operation.
     """
 
-    __slots__ = ("admit", "aux", "cost_ns", "kind", "perform", "target")
+    __slots__ = ("access", "admission", "admit", "aux", "code", "cost_ns", "kind", "perform", "resource")
 
     def __init__(
         self,
         kind: OpKind,
-        target: str,
+        resource: Resource | str,
         *,
+        access: Access | None = None,
+        admission: Access = Access.READ,
         admit: Callable[[Actor], object] | None = None,
         perform: Callable[[Actor], object] | None = None,
         cost_ns: int | None = None,
@@ -82,11 +114,19 @@ class Op(list[Any]):
     ) -> None:
         super().__init__((self,))
         self.kind = kind
-        self.target = target
+        self.resource = Resource(resource) if isinstance(resource, str) else resource
+        self.access = ACCESS[kind] if access is None else access
+        self.admission = admission  # what it does to the resource to find out whether the actor must wait
+        self.code = int(kind) + 1
         self.admit = admit
         self.perform = perform
         self.cost_ns = COST_NS[kind] if cost_ns is None else cost_ns
         self.aux = aux
+
+    @property
+    def target(self) -> str:
+        """The name of what it is about."""
+        return self.resource.name
 
     if TYPE_CHECKING:
 
@@ -102,4 +142,4 @@ class Op(list[Any]):
 
     def __repr__(self) -> str:
         """Name the operation as reports do."""
-        return f"{self.kind.name.lower()} {self.target}"
+        return f"{self.kind.name.lower()} {self.resource.name}"

@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from .mailbox import Mailbox, Message
 from .operation import Op, OpKind
+from .resource import Access
 
 if TYPE_CHECKING:
     from .actor import Actor
+    from .interleaver import Interleaver
 
 
 class Signal:
     """Set once; every actor that waits, or will wait, goes on."""
 
-    __slots__ = ("is_set", "wait", "waiters")
+    __slots__ = ("interleaver", "is_set", "resource", "wait", "waiters")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, interleaver: Interleaver, name: str) -> None:
+        self.interleaver = interleaver
         self.is_set = False
         self.waiters: list[Actor] = []
-        self.wait = Op(OpKind.WAIT, name, admit=self._admit, aux=self)
+        self.resource = interleaver.resource(name)
+        self.wait = Op(OpKind.WAIT, self.resource, admit=self._admit, aux=self)
 
     def _admit(self, actor: Actor) -> None:
         if not self.is_set:
@@ -33,6 +37,8 @@ class Signal:
 
     def set(self) -> None:
         """Let everyone go on."""
+        if self.interleaver.touch is not None:
+            self.interleaver.touch(self.resource, Access.WRITE)
         self.is_set = True
         waiters, self.waiters = self.waiters, []
         for actor in waiters:
@@ -44,8 +50,8 @@ class Reply(Signal):
 
     __slots__ = ("value",)
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
+    def __init__(self, interleaver: Interleaver, name: str) -> None:
+        super().__init__(interleaver, name)
         self.value: Any = None
 
     def answer(self, value: Any) -> None:

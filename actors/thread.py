@@ -7,9 +7,10 @@ the processor for good, an optimistic mutex waiter until another thread wants it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from .actor import Actor
+from .resource import Access
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -22,6 +23,8 @@ class KernelThread(Actor):
     read-side critical sections it is in.
     """
 
+    waits_visibly: ClassVar[bool] = True
+
     __slots__ = ("bh_count", "cpu", "preempt_count", "rcu_blocking", "rcu_depth", "slice_ns")
 
     def __init__(self, cpu: Cpu, name: str, *, pid: int, comm: str | None = None) -> None:
@@ -29,6 +32,7 @@ class KernelThread(Actor):
         self.comm = comm or name
         self.cpu = cpu
         self.clock = cpu.clock
+        self.host = cpu.host
         self.preempt_count = 0
         self.bh_count = 0
         self.rcu_depth = 0
@@ -71,10 +75,12 @@ class KernelThread(Actor):
         """Become runnable: go on at once on one's own processor, or queue for it."""
         self.blocked = False
         cpu = self.cpu
+        interleaver = self.interleaver
+        if interleaver.touch is not None:
+            interleaver.touch(cpu.host, Access.WRITE)
         if cpu.current is self:
             if cpu.runs_threads:
                 # Interleaver.enable, inlined.
-                interleaver = self.interleaver
                 if self.slot < 0:
                     enabled = interleaver.enabled
                     self.slot = len(enabled)

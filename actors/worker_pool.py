@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from .actor import Actor
 from .mailbox import Mailbox, Message
 from .operation import Op, OpKind
+from .resource import Access
 from .thread import KernelThread
 
 if TYPE_CHECKING:
@@ -72,13 +73,14 @@ class WorkerPool(Actor):
 
     daemon = True
 
-    __slots__ = ("_make_worker", "cpu", "idle", "mailbox", "workers", "worklist")
+    __slots__ = ("_make_worker", "cpu", "idle", "mailbox", "workers", "worklist", "worklist_resource")
 
     def __init__(self, cpu: Cpu, make_worker: Callable[[WorkerPool, int], KernelWorker]) -> None:
         super().__init__(cpu.interleaver, f"pool/{cpu.cpu_id}", cpu_id=cpu.cpu_id)
         self.cpu = cpu
         self._make_worker = make_worker
         self.worklist: deque[WorkItem] = deque()
+        self.worklist_resource = cpu.interleaver.resource(f"work on {self.name}")
         self.workers: list[KernelWorker] = []
         self.idle: list[KernelWorker] = []
         self.mailbox = Mailbox(self)
@@ -127,7 +129,7 @@ class KernelWorker(KernelThread):
         self.works = False
         self.item: WorkItem | None = None
         self.handed_over: deque[WorkItem] = deque()
-        self._more = Op(OpKind.WAIT, f"work on {pool.name}", admit=self._rest)
+        self._more = Op(OpKind.WAIT, pool.worklist_resource, access=Access.WRITE, admit=self._rest)
         self.idle_op = self._more
 
     def _rest(self, _: Actor) -> None:

@@ -33,10 +33,6 @@ EINVAL = 22
 
 show_as(NotifierChain.call, "blocking_notifier_call_chain")
 
-WRITE_NODE_STATES = Op(OpKind.WRITE, "node_states[N_NORMAL_MEMORY]")
-WRITE_ZONELISTS = Op(OpKind.WRITE, "zonelists")
-
-
 class HotplugSection(Protocol):
     """Seam: what a memory-hotplug operation holds from beginning to end."""
 
@@ -83,7 +79,7 @@ class NodeWatch:
                     self._waiting.setdefault(node, []).append(actor)
                     actor.block()
 
-            op = self._ops[node] = Op(OpKind.WAIT, f"node {node} online", admit=admit)
+            op = self._ops[node] = Op(OpKind.WAIT, self._machine.pages.states.resource, admit=admit)
         return op
 
     def came_online(self, node: int) -> None:
@@ -111,7 +107,7 @@ class MemoryHotplug:
     async def request(self, online: bool, node: int) -> int:
         """Have a node's memory brought online or taken offline, and sleep until that is done; 0 or a negative errno."""
         kind = OnlineMemory if online else OfflineMemory
-        reply = Reply(f"{'online' if online else 'offline'} of node {node}")
+        reply = Reply(self._machine.interleaver, f"{'online' if online else 'offline'} of node {node}")
         answer: int = await ask(self.notifier.mailbox, kind(reply, node))
         return answer
 
@@ -135,11 +131,11 @@ class MemoryHotplug:
                 await self.memory_notify(MemoryEvent.CANCEL_ONLINE, data)
                 machine.printk("warning", f"online_pages of node {node} failed", errno=error)
                 return error
-            await ask(machine.nodes[node].mailbox, OnlineBlocks(Reply(f"node {node} online"), start_pfn, nr_pages))
-            await WRITE_NODE_STATES
+            await ask(machine.nodes[node].mailbox, OnlineBlocks(Reply(machine.interleaver, f"node {node} online"), start_pfn, nr_pages))
+            await states.write
             states.set_memory(node)
             states.online.set(node)
-            await WRITE_ZONELISTS
+            await machine.pages.write_zonelists
             machine.pages.build_all_zonelists(list(states.memory))
             await self.memory_notify(MemoryEvent.ONLINE, data)
         machine.count("nodes_onlined")
@@ -159,7 +155,7 @@ class MemoryHotplug:
             data = MemoryNotify(start_pfn, nr_pages, status_change_nid_normal=node, status_change_nid=node)
             error = await self.memory_notify(MemoryEvent.GOING_OFFLINE, data)
             if not error:
-                reply = Reply(f"node {node} offline")
+                reply = Reply(machine.interleaver, f"node {node} offline")
                 error = (
                     0 if await ask(machine.nodes[node].mailbox, OfflineBlocks(reply, start_pfn, nr_pages)) else -EBUSY
                 )
@@ -167,9 +163,9 @@ class MemoryHotplug:
                 await self.memory_notify(MemoryEvent.CANCEL_OFFLINE, data)
                 machine.printk("warning", f"offline_pages of node {node} failed", errno=error)
                 return error
-            await WRITE_ZONELISTS
+            await machine.pages.write_zonelists
             machine.pages.build_all_zonelists([other for other in states.memory if other != node])
-            await WRITE_NODE_STATES
+            await states.write
             states.clear_memory(node)
             await self.memory_notify(MemoryEvent.OFFLINE, data)
         machine.count("nodes_offlined")

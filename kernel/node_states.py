@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..actors import Op, OpKind
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -49,7 +51,7 @@ class NodeMask:
 class NodeStates:
     """``N_POSSIBLE``, ``N_ONLINE``, ``N_NORMAL_MEMORY`` and ``N_MEMORY``."""
 
-    __slots__ = ("_machine", "memory", "normal_memory", "online", "possible")
+    __slots__ = ("_machine", "memory", "normal_memory", "online", "possible", "read", "resource", "write")
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -57,6 +59,9 @@ class NodeStates:
         self.online = NodeMask()
         self.normal_memory = NodeMask()
         self.memory = NodeMask()
+        self.resource = machine.interleaver.resource("node_states[]")
+        self.read = Op(OpKind.READ, self.resource)
+        self.write = Op(OpKind.WRITE, self.resource)
 
     def set_memory(self, node: int) -> None:
         """The node has memory now (``node_states_set_node``)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..actors import COND_RESCHED, Op, OpKind
+from ..actors import COND_RESCHED
 from ..actors.signal import Signal
 from .pages import GFP_KERNEL, page_frame
 from .rcu import RcuHead
@@ -101,13 +101,10 @@ async def access(task: Any, operation: Any) -> None:
     if cache is None or not bag:
         return
     address = bag[0]
-    await TOUCH
+    await task.workload.touch_object
     if task.machine.kasan is not None:
         slab = task.machine.slab.slabs.get(page_frame(address))
         task.machine.kasan.check_access(cache, slab, address, write=operation.write)
-
-
-TOUCH = Op(OpKind.UPDATE, "object")
 
 
 @kernel_name("vfs_read")
@@ -237,7 +234,7 @@ async def cond_resched(task: Any, _: Any) -> None:
 async def queue_work(task: Any, operation: Any) -> None:
     """Run operations in a worker of some processor."""
     machine = task.machine
-    done = Signal(f"work of {task.name}")
+    done = Signal(machine.interleaver, f"work of {task.name}")
 
     async def run(_: Any) -> None:
         for inner in operation.program:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..actors import Op, OpKind
 from ..actors.numa import AllocatePages, FreePages
 from ..actors.signal import Reply, ask
 from .machine import DIRECT_MAP_BASE, PAGE_SHIFT
@@ -47,6 +48,9 @@ class PageAllocator:
         self._machine = machine
         self.states = NodeStates(machine)
         self.zonelists: dict[int, list[int]] = {}
+        zonelists = machine.interleaver.resource("zonelists")
+        self.read_zonelists = Op(OpKind.READ, zonelists)
+        self.write_zonelists = Op(OpKind.WRITE, zonelists)
 
     def build_all_zonelists(self, populated: list[int]) -> None:
         """Let allocations find the nodes in `populated`, nearest first (``build_all_zonelists``)."""
@@ -73,10 +77,11 @@ class PageAllocator:
         return None
 
     async def _ask(self, node: int, order: int) -> int | None:
-        actor = self._machine.nodes[node]
-        if self._machine.booting:
+        machine = self._machine
+        actor = machine.nodes[node]
+        if machine.booting:
             return actor.buddy.allocate(order)
-        pfn: int | None = await ask(actor.mailbox, AllocatePages(Reply(f"pages of node {node}"), order))
+        pfn: int | None = await ask(actor.mailbox, AllocatePages(Reply(machine.interleaver, f"pages of node {node}"), order))
         return pfn
 
     async def free_pages(self, node: int, pfn: int, order: int) -> None:

@@ -62,6 +62,8 @@ class Workload:
         self.bags: dict[str, list[int]] = {}
         self.files_read: dict[str, str] = {}  # the last text read of each file
         self._next_cpu = 0
+        bags = machine.interleaver.resource("objects of the workload")
+        self.touch_object = Op(OpKind.UPDATE, bags)
 
     def start(self) -> None:
         """Make the tasks; those without a processor are dealt to the online ones in turn."""

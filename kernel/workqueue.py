@@ -24,8 +24,8 @@ class Workqueues:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.pools: dict[int, WorkerPool] = {}
-        self._set_pending = Op(OpKind.UPDATE, "work pending bit")
-        self._flush = Op(OpKind.WAIT, "flush_work", admit=self._admit_flush)
+        self._set_pending = Op(OpKind.UPDATE, machine.interleaver.resource("work pending bit"))
+        self._flush = Op(OpKind.WAIT, machine.interleaver.resource("flush_work"), admit=self._admit_flush)
         self._flushing: dict[Actor, WorkItem] = {}
 
     def make_work(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...actors import Actor, Op, OpKind
+from ...actors import Access, Actor, Op, OpKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -21,15 +21,25 @@ COMPLETE_ALL = 1 << 31
 class Completion:
     """A completion; ``done`` counts the calls of `complete` that no waiter has used up."""
 
-    __slots__ = ("_complete", "_wait", "done", "machine", "name", "waiters")
+    __slots__ = ("_complete", "_wait", "done", "machine", "name", "resource", "waiters")
 
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine = machine
         self.name = name
         self.done = 0
         self.waiters: list[Actor] = []
-        self._wait = Op(OpKind.WAIT, name, admit=self._admit, perform=self._pass, aux=self)
-        self._complete = Op(OpKind.SIGNAL, name, perform=self._one)
+        self.resource = machine.interleaver.resource(name)
+        # Waiting uses a `complete` up.
+        self._wait = Op(
+            OpKind.WAIT,
+            self.resource,
+            access=Access.WRITE,
+            admission=Access.WRITE,
+            admit=self._admit,
+            perform=self._pass,
+            aux=self,
+        )
+        self._complete = Op(OpKind.SIGNAL, self.resource, perform=self._one)
 
     def wait(self) -> Awaitable[None]:
         """Sleep until a `complete` is there to be used up (``wait_for_completion``)."""
@@ -41,14 +51,21 @@ class Completion:
 
     def complete_now(self) -> None:
         """`complete` as part of the step being performed, where the caller may not wait."""
+        self._touch()
         self._one(self.machine.running)
 
     def complete_all(self) -> None:
         """Let every waiter go, now and later, as part of the step being performed."""
+        self._touch()
         self.done = COMPLETE_ALL
         waiters, self.waiters = self.waiters, []
         for actor in waiters:
             actor.unblock()
+
+    def _touch(self) -> None:
+        interleaver = self.machine.interleaver
+        if interleaver.touch is not None:
+            interleaver.touch(self.resource, Access.WRITE)
 
     def _admit(self, actor: Actor) -> None:
         if not self.done:

@@ -33,7 +33,7 @@ class ExclusiveLock(Gate):
         self.name = name
         self.address = address or machine.static_address(self.size_bytes)
         self.shadow: Shadow | None = None
-        self._try = Op(OpKind.ACQUIRE, name, perform=self.perform_trylock, aux=self)
+        self._try = Op(OpKind.ACQUIRE, self.resource, perform=self.perform_trylock, aux=self)
         machine.lock_classes[name] = self.wait_type
 
     def lock(self) -> Awaitable[None]:

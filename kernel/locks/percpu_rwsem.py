@@ -51,12 +51,12 @@ class PercpuRwsem(SharedLock):
         self.contenders: list[Actor] = []  # enabled readers and writers that have not passed yet
         self.waiting_readers: list[Actor] = []
         self.waiting_writers: list[Actor] = []
-        self._read = Op(OpKind.ACQUIRE, name, admit=self._admit_reader, perform=self._enter, aux=self)
-        self._try_read = Op(OpKind.ACQUIRE, name, perform=self._try_enter, aux=self)
-        self._unread = Op(OpKind.RELEASE, name, perform=self._leave, aux=self)
-        self._block_readers = Op(OpKind.ACQUIRE, name, admit=self._admit_writer, perform=self._shut, aux=self)
-        self._drain = Op(OpKind.ACQUIRE, name, admit=self._admit_drain, aux=self)
-        self._unwrite = Op(OpKind.RELEASE, name, perform=self._open, aux=self)
+        self._read = Op(OpKind.ACQUIRE, self.resource, admit=self._admit_reader, perform=self._enter, aux=self)
+        self._try_read = Op(OpKind.ACQUIRE, self.resource, perform=self._try_enter, aux=self)
+        self._unread = Op(OpKind.RELEASE, self.resource, perform=self._leave, aux=self)
+        self._block_readers = Op(OpKind.ACQUIRE, self.resource, admit=self._admit_writer, perform=self._shut, aux=self)
+        self._drain = Op(OpKind.ACQUIRE, self.resource, admit=self._admit_drain, aux=self)
+        self._unwrite = Op(OpKind.RELEASE, self.resource, perform=self._open, aux=self)
 
     def down_read(self) -> Awaitable[None]:
         """Take the read side; waits while a writer holds it or waits (``percpu_down_read``)."""

@@ -40,12 +40,12 @@ class RwSemaphore(SharedLock):
         self.writer: Actor | None = None
         self.contenders: list[Actor] = []  # enabled; what each wants is its pending operation
         self.waiters: list[Actor] = []
-        self._down_read = Op(OpKind.ACQUIRE, name, admit=self._admit, perform=self._take_read, aux=self)
-        self._down_write = Op(OpKind.ACQUIRE, name, admit=self._admit, perform=self._take_write, aux=self)
-        self._try_read = Op(OpKind.ACQUIRE, name, perform=self._perform_try_read, aux=self)
-        self._try_write = Op(OpKind.ACQUIRE, name, perform=self._perform_try_write, aux=self)
-        self._up_read = Op(OpKind.RELEASE, name, perform=self._give_read, aux=self)
-        self._up_write = Op(OpKind.RELEASE, name, perform=self._give_write, aux=self)
+        self._down_read = Op(OpKind.ACQUIRE, self.resource, admit=self._admit, perform=self._take_read, aux=self)
+        self._down_write = Op(OpKind.ACQUIRE, self.resource, admit=self._admit, perform=self._take_write, aux=self)
+        self._try_read = Op(OpKind.ACQUIRE, self.resource, perform=self._perform_try_read, aux=self)
+        self._try_write = Op(OpKind.ACQUIRE, self.resource, perform=self._perform_try_write, aux=self)
+        self._up_read = Op(OpKind.RELEASE, self.resource, perform=self._give_read, aux=self)
+        self._up_write = Op(OpKind.RELEASE, self.resource, perform=self._give_write, aux=self)
 
     def down_read(self) -> Awaitable[None]:
         """Take the read side; may sleep."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class SharedLock:
     """A lock of lock class `name` with a read and a write side; ``async with lock:`` is the write side."""
 
-    __slots__ = ("address", "machine", "name", "shadow")
+    __slots__ = ("address", "machine", "name", "resource", "shadow")
 
     wait_type: ClassVar[str] = "3:3"
     size_bytes: ClassVar[int] = 40
@@ -25,6 +25,7 @@ class SharedLock:
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine = machine
         self.name = name
+        self.resource = machine.interleaver.resource(name)
         self.address = machine.static_address(self.size_bytes)
         self.shadow: Shadow | None = None
         machine.lock_classes[name] = self.wait_type

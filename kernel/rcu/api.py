@@ -80,7 +80,7 @@ class Rcu:
         self.barrier_mutex = Mutex(machine, "rcu_state.barrier_mutex")
         self._lock_op = Op(OpKind.LOCAL, "rcu_read_lock", perform=self._enter)
         self._unlock_op = Op(OpKind.LOCAL, "rcu_read_unlock", perform=self._leave)
-        self._enqueue = Op(OpKind.UPDATE, "rcu callbacks of this cpu")
+        self._enqueue = Op(OpKind.LOCAL, "rcu callbacks of this cpu")
         self.barriers_run = 0
         for cpu in machine.cpus.values():
             cpu.handlers[GracePeriodEnded] = self._grace_period_ended

@@ -13,6 +13,7 @@ from ..locks import Spinlock
 from ..memory import Structure
 
 if TYPE_CHECKING:
+    from ...actors import Interleaver
     from ..machine import Machine
     from .geometry import Geometry
 
@@ -94,7 +95,9 @@ class KmemCache(Structure):
         "write_node",
     )
 
-    def __init__(self, name: str, geometry: Geometry, flags: int, *, ctor: bool, address: int) -> None:
+    def __init__(
+        self, interleaver: Interleaver, name: str, geometry: Geometry, flags: int, *, ctor: bool, address: int
+    ) -> None:
         # Constant after creation.
         self.shadow = None
         self.name = name
@@ -111,7 +114,8 @@ class KmemCache(Structure):
         self.node: dict[int, KmemCacheNode] = {}
         # Per processor, made on first use.
         self.cpu_slab: dict[int, KmemCacheCpu] = {}
-        self.read_node = Op(OpKind.READ, f"{name}.node[]")
-        self.write_node = Op(OpKind.WRITE, f"{name}.node[]")
-        self.read_nr_partial = Op(OpKind.READ, f"{name}.node[].nr_partial")
-        self.update_freelist = Op(OpKind.UPDATE, f"{name}.slab.freelist")
+        nodes = interleaver.resource(f"{name}.node[]")
+        self.read_node = Op(OpKind.READ, nodes)
+        self.write_node = Op(OpKind.WRITE, nodes)
+        self.read_nr_partial = Op(OpKind.READ, interleaver.resource(f"{name}.node[].nr_partial"))
+        self.update_freelist = Op(OpKind.UPDATE, interleaver.resource(f"{name}.slab.freelist"))

@@ -73,12 +73,12 @@ class FlushByInterrupt:
     async def flush_all(self, cache: KmemCache) -> None:
         """Interrupt every processor with a slab of `cache`, and wait for all of them."""
         machine = self._slub.machine
-        await READ_CPU_SLAB
+        await self._slub.read_cpu_slabs
         asked: list[Signal] = []
         machine.running.preempt_disable()
         for cpu in machine.online_cpus():
             if has_cpu_slab(cache, cpu.cpu_id):
-                flushed = Signal(f"flush of {cache.name} on {cpu.name}")
+                flushed = Signal(machine.interleaver, f"flush of {cache.name} on {cpu.name}")
                 asked.append(flushed)
                 if (fire := machine.tracepoints.ipi_raise.fire) is not None:
                     fire(f"{1 << cpu.cpu_id:x}", "flush_cpu_slab")
@@ -113,7 +113,7 @@ class FlushByWork:
         """Queue the flush on every processor with a slab of `cache`, then wait for each."""
         machine = self._slub.machine
         async with self._slub.flush_lock:
-            await READ_CPU_SLAB
+            await self._slub.read_cpu_slabs
             queued: list[WorkItem] = []
             for cpu in machine.online_cpus():
                 if has_cpu_slab(cache, cpu.cpu_id):
@@ -135,5 +135,3 @@ class FlushByWork:
             self._works[cpu] = work
         return work
 
-
-READ_CPU_SLAB = Op(OpKind.READ, "cpu_slab->slab of every cpu")

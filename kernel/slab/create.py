@@ -51,7 +51,7 @@ async def _create_cache(slub: Slub, name: str, size: int, align: int, flags: int
     address = await kmem_cache_alloc(slub, slub.kmem_cache, GFP_KERNEL)
     if address is None:
         return None
-    cache = KmemCache(name, geometry, flags, ctor=ctor, address=address)
+    cache = KmemCache(machine.interleaver, name, geometry, flags, ctor=ctor, address=address)
     allocated(machine, cache, "struct kmem_cache", "kmem_cache", address, KMEM_CACHE_SIZE)
     slub.structures[address] = cache
     if not await init_kmem_cache_nodes(slub, cache):
@@ -95,7 +95,7 @@ async def kmem_cache_init(slub: Slub) -> None:
 async def _boot_cache(slub: Slub, name: str, size: int) -> KmemCache:
     machine = slub.machine
     geometry = calculate_sizes(size, 0, SLAB_HWCACHE_ALIGN, ctor=False, tunables=slub.tunables)
-    cache = KmemCache(name, geometry, SLAB_HWCACHE_ALIGN, ctor=False, address=machine.static_address(KMEM_CACHE_SIZE))
+    cache = KmemCache(machine.interleaver, name, geometry, SLAB_HWCACHE_ALIGN, ctor=False, address=machine.static_address(KMEM_CACHE_SIZE))
     if name == "kmem_cache_node":
         for node in machine.pages.states.normal_memory:
             await early_kmem_cache_node_alloc(slub, cache, node)

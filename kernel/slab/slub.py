@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors import Access, Op, OpKind
 from ..locks import Mutex
 from ..memory import null_of
 from ..node_states import NodeMask
 from .cache import KmemCache, KmemCacheNode
 
 if TYPE_CHECKING:
+    from ...actors import Actor
     from ..machine import Machine
     from ..releases import Kernel
     from .cache import Slab
@@ -33,10 +35,18 @@ class Slub:
         self.slab_nodes = NodeMask()
         self.slabs: dict[int, Slab] = {}
         self.structures: dict[int, KmemCache | KmemCacheNode] = {}  # living ones by address
+        # Which processors have a slab of a cache, looked at by others: the steps of each of them count.
+        self.read_cpu_slabs = Op(OpKind.READ, machine.interleaver.resource("cpu_slab of every cpu"), perform=self._peek)
         self.cpu_flush = kernel.cpu_flush(self)
         # The boot caches, set by kmem_cache_init.
         self.kmem_cache_node: KmemCache
         self.kmem_cache: KmemCache
+
+    def _peek(self, _: Actor) -> None:
+        touch = self.machine.interleaver.touch
+        if touch is not None:
+            for cpu in self.machine.cpus.values():
+                touch(cpu.host, Access.READ)
 
     def find(self, name: str) -> KmemCache | None:
         """The cache called `name`, as /sys/kernel/slab finds it."""

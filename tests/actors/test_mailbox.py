@@ -146,7 +146,7 @@ def test_who_asks_goes_on_with_the_answer_to_its_own_question() -> None:
 
         async def client(actor: Doing) -> None:
             number = int(actor.name)
-            answers[actor.name] = await ask(box, Double(Reply(f"reply {number}"), number))  # noqa: B023
+            answers[actor.name] = await ask(box, Double(Reply(actor.interleaver, f"reply {number}"), number))  # noqa: B023
 
         server = Daemon(interleaver, "server", serve)
         interleaver.spawn(server)
@@ -160,7 +160,7 @@ def test_who_asks_goes_on_with_the_answer_to_its_own_question() -> None:
 def test_a_signal_lets_those_go_on_who_wait_and_those_who_come_later() -> None:
     for seed in range(20):
         interleaver = Interleaver(RandomWalk(seed))
-        signal = Signal("ready")
+        signal = Signal(interleaver, "ready")
         events: list[str] = []
 
         async def wait(_: Doing) -> None:
