@@ -1,0 +1,1 @@
+"""The ported programs, by the name under which figures for them are published."""
