@@ -7,9 +7,11 @@ It imports only the traces room, and it is the only room (beside the front door)
 from .actor import Actor as Actor
 from .actor import Death as Death
 from .actor import Unwind as Unwind
+from .bare import BareInterleaver as BareInterleaver
 from .clock import Clock as Clock
 from .cpu import COND_RESCHED as COND_RESCHED
 from .cpu import Cpu as Cpu
+from .fingerprint import Fingerprint as Fingerprint
 from .gate import Gate as Gate
 from .grace_period import GracePeriod as GracePeriod
 from .hotplug import HotplugNotifier as HotplugNotifier
@@ -23,5 +25,6 @@ from .operation import Op as Op
 from .operation import OpKind as OpKind
 from .resource import Access as Access
 from .resource import Resource as Resource
+from .profile import Profile as Profile
 from .thread import KernelThread as KernelThread
 from .worker_pool import WorkerPool as WorkerPool

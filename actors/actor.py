@@ -138,7 +138,7 @@ class Actor:
 
     async def sleep(self, duration_ns: int) -> None:
         """Block this actor for `duration_ns` of virtual time, at least."""
-        self.wake_at_ns = self.interleaver.now_ns + duration_ns
+        self.wake_at_ns = self.interleaver.timer_ns() + duration_ns
         await SLEEP
 
     def take_processor(self) -> None:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -35,8 +35,18 @@ from .strategies.base import TapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from .strategies import Strategy
+
+    class Observer(Protocol):
+        """Told of every step: what it is before it is made, and what it touches beyond that while it is made."""
+
+        def before_step(self, actor: Actor, op: Op) -> object:
+            """`actor` is about to perform `op`."""
+
+        def touch(self, resource: Resource, access: Access) -> object:
+            """The step being made touches `resource`."""
 
 BURST = 4096
 """Steps between two trio checkpoints."""
@@ -54,6 +64,7 @@ class Outcome(Enum):
     STEP_LIMIT = "the step limit was reached"
     INTERRUPTED = "interrupted"
     FAILED = "an actor failed"
+    PRUNED = "what lies beyond is known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +111,13 @@ class Interleaver:
         self.costed = strategy.costed
         self._burst_end = 0  # steps at which the burst ends; 0 ends it after this step
         self.on_deadlock: Callable[[list[Actor]], object] = len  # told who waits for ever, before they are unwound
-        self.before_step: Callable[[Actor, Op], object] | None = None
-        self.touch: Callable[[Resource, Access], object] | None = None  # told of what a step touches beyond its operation
+        self.before_step: Callable[[Actor, Op], object] | None = strategy.on_step if strategy.watches_steps else None
+        # For what a step touches beyond its operation.
+        self.touch: Callable[[Resource, Access], object] | None = strategy.touch if strategy.watches_touches else None
+        self.hosts: dict[Resource, None] = {}  # of all actors ever born
         self.timers = Resource("timers", self.running.maker)
         self._births = 0
+        self.on_spawn: Callable[[int, Actor], object] | None = strategy.on_spawn if strategy.watches_steps else None
         self._newborn: list[Actor] = []
         self._failed: Actor | None = None
         self._timers: list[tuple[int, int, Actor]] = []
@@ -112,6 +126,11 @@ class Interleaver:
         self._nursery: trio.Nursery | None = None
         self.watch = strategy.on_enabled if strategy.watches_enabled else None
         self.spawn(self._timer_device)
+
+    def observe(self, observer: Observer) -> None:
+        """Have `observer` told of every step of the run, behind those that are told already."""
+        self.before_step = _both(self.before_step, observer.before_step)
+        self.touch = _both(self.touch, observer.touch)
 
     # --- what actors and the owners of operations call, inside a step
 
@@ -157,6 +176,9 @@ class Interleaver:
         """Bring `actor` to life: it takes part from the next step on."""
         actor.serial = self._births
         self._births += 1
+        self.hosts[actor.host] = None
+        if self.on_spawn is not None:
+            self.on_spawn(self.running.maker.signature, actor)
         self._newborn.append(actor)
         self._burst_end = 0
 
@@ -168,11 +190,22 @@ class Interleaver:
         heappush(self._timers, (due_ns, self._timer_sequence, actor))
         self._timer_device.rearm()
 
+    def timer_ns(self) -> int:
+        """The time that timers are set from: under a clock without costs it does not depend on how many steps passed.
+
+        Otherwise the order of two steps that have nothing to do with a sleeper would decide when it wakes.
+        """
+        return self.now_ns if self.costed else self._timer_device.reached_ns
+
     def stop(self, outcome: Outcome) -> None:
         """End the run after the step being performed; the first reason given is kept."""
         if self.outcome is None:
             self.outcome = outcome
         self._burst_end = 0
+
+    def prune(self) -> None:
+        """End the run after this step: an exhaustive search has seen what would follow."""
+        self.stop(Outcome.PRUNED)
 
     def retire(self, actor: Actor) -> None:
         """Forget an actor whose body has ended."""
@@ -363,6 +396,19 @@ class Interleaver:
                     self.retire(actor)
 
 
+def _both(
+    first: Callable[[Any, Any], object] | None, second: Callable[[Any, Any], object]
+) -> Callable[[Any, Any], object]:
+    if first is None:
+        return second
+
+    def both(a: Any, b: Any) -> None:
+        first(a, b)
+        second(a, b)
+
+    return both
+
+
 @contextmanager
 def _rare_garbage_collection() -> Iterator[None]:
     """Look for reference cycles less often: records waiting to be written are many objects, and never part of a cycle.
@@ -393,10 +439,11 @@ class TimerDevice(Actor):
 
     daemon = True
 
-    __slots__ = ("_expire",)
+    __slots__ = ("_expire", "reached_ns")
 
     def __init__(self, interleaver: Interleaver) -> None:
         super().__init__(interleaver, "timers")
+        self.reached_ns = 0  # where time does not pass by steps: when the last timers expired
         self._expire = Op(OpKind.TIMER, interleaver.timers, admit=self._admit, perform=self._perform)
         self.idle_op = self._expire
 
@@ -427,7 +474,10 @@ class TimerDevice(Actor):
         timers = interleaver._timers
         if not timers:
             return False
-        interleaver.now_ns = max(interleaver.now_ns, timers[0][0])
+        # Steps take no time here.  Time stamps count them, so they run ahead of the timers' own time.
+        due = timers[0][0]
+        interleaver.now_ns += due - self.reached_ns
+        self.reached_ns = due
         interleaver.running = self
         self._perform(self)
         return True
@@ -437,7 +487,8 @@ class TimerDevice(Actor):
         interleaver = self.interleaver
         timers = interleaver._timers
         due: list[Actor] = []
-        while timers and timers[0][0] <= interleaver.now_ns:
+        now_ns = interleaver.timer_ns()
+        while timers and timers[0][0] <= now_ns:
             due.append(heappop(timers)[2])
         while due:
             due.pop(interleaver.choose("which timer fires first", len(due))).unblock()

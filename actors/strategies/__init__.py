@@ -1,19 +1,41 @@
 """Who goes next: the strategies, one file each, behind one interface."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .base import Strategy as Strategy
 from .base import TapeError as TapeError
+from .dfs import DepthFirst as DepthFirst
+from .dfs import ExhaustiveSearch as ExhaustiveSearch
+from .pct import Pct as Pct
+from .pct import Pct10 as Pct10
+from .pos import Pos as Pos
 from .random import RandomWalk as RandomWalk
 from .replay import Replay as Replay
+from .steady import Steady as Steady
+from .surw import Surw as Surw
 from .timed import Timed as Timed
+from .urw import Urw as Urw
 
-BY_NAME: dict[str, type[Timed | RandomWalk]] = {"timed": Timed, "random": RandomWalk}
-"""Strategies a user can name and that need nothing but a seed."""
+if TYPE_CHECKING:
+    from ..profile import Profile
+
+BY_NAME: dict[str, type[Timed | RandomWalk | Pct | Pos | Urw | Surw]] = {
+    strategy.name: strategy for strategy in (Timed, RandomWalk, Pct, Pct10, Pos, Urw, Surw)
+}
+"""Strategies a user can name and that need nothing but a seed, and some of them the profile of a pilot run."""
 
 
-def make_strategy(name: str, seed: int) -> Strategy:
-    """The strategy called `name`, drawing from `seed`.
+def make_strategy(name: str, seed: int, profile: Profile | None = None) -> Strategy:
+    """The strategy called `name`, drawing from `seed`; `profile` is needed where the class says ``needs_profile``.
 
     Raises:
         KeyError: there is no such strategy; `BY_NAME` has those there are.
     """
-    return BY_NAME[name](seed)
+    cls = BY_NAME[name]
+    if not cls.needs_profile:
+        return cls(seed)  # type: ignore[call-arg]  # those that take a profile say so
+    if profile is None:
+        raise ValueError(f"strategy {name} needs the profile of a pilot run")
+    return cls(seed, profile)  # type: ignore[call-arg, arg-type]

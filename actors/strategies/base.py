@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ..actor import Actor
     from ..interleaver import Interleaver
+    from ..operation import Op
+    from ..resource import Access, Resource
 
 
 class TapeError(Exception):
@@ -28,6 +30,9 @@ class Strategy:
     name: ClassVar[str] = ""
     costed: bool = False
     watches_enabled: ClassVar[bool] = False  # wants `on_enabled`: costs a call each time
+    watches_steps: ClassVar[bool] = False  # wants `on_step` and `on_spawn`: likewise
+    watches_touches: ClassVar[bool] = False  # wants `touch`: likewise
+    needs_profile: ClassVar[bool] = False  # is made with the profile of a pilot run
 
     # A strategy that decides everything uniformly gives its generator of numbers in [0, 1): hot paths then draw from it
     # themselves, a call less than `pick` or `choose`.
@@ -46,3 +51,15 @@ class Strategy:
 
     def on_enabled(self, actor: Actor) -> None:
         """Told of each actor that becomes enabled, where ``watches_enabled``."""
+
+    def on_step(self, actor: Actor, op: Op) -> None:
+        """Told of each step before it is made, also where there was nothing to pick, where ``watches_steps``."""
+
+    def touch(self, resource: Resource, access: Access) -> None:
+        """Told of what the step being made touches beyond its operation, where ``watches_touches``."""
+
+    def on_spawn(self, parent: int, child: Actor) -> None:
+        """Told of each actor that is born and the signature of who spawned it, where ``watches_steps``."""
+
+    def on_end(self, *, violated: bool) -> None:
+        """Told by who explores that the run is over: a strategy that learns over several runs uses it."""

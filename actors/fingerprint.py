@@ -1,0 +1,74 @@
+"""The fingerprint of a behaviour: two runs have the same one if they differ only in the order of independent steps.
+
+Each step gets a hash of what it is and of the hashes of the steps it depends on: the one before it on its processor,
+and on each resource it touches the last write, and the reads and additions since if it changes it.  The hashes with
+which the processors end tell the whole partial order of the run (its Mazurkiewicz class) and nothing else, so their sum
+counts distinct behaviours (exploration.md 3.0, ``hb_digest``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .resource import MASK, Access, Resource
+
+if TYPE_CHECKING:
+    from .actor import Actor
+    from .interleaver import Interleaver
+    from .operation import Op
+
+_A = 0x9E3779B97F4A7C15
+_B = 0xC2B2AE3D27D4EB4F
+_C = 0x165667B19E3779F9
+
+
+class Fingerprint:
+    """Observes one run; `digest` when it is over.  The state is in the resources: one fingerprint a run."""
+
+    __slots__ = ("_host", "_interleaver")
+
+    def __init__(self, interleaver: Interleaver) -> None:
+        self._interleaver = interleaver
+        self._host = interleaver.timers
+
+    def before_step(self, actor: Actor, op: Op) -> None:
+        """Hash the step about to be made.  On the hot path: no call, no object."""
+        self._host = host = actor.host
+        h = (host.written ^ host.read ^ op.code) * _A & MASK
+        access = op.access
+        if access:
+            resource = op.resource
+            if access is Access.READ:
+                h = ((h ^ h >> 29 ^ resource.written) * _B + resource.added) & MASK
+                resource.read = resource.read + h & MASK
+            elif access is Access.WRITE:
+                h = ((h ^ h >> 29 ^ resource.written) * _B + resource.read * _C + resource.added) & MASK
+                resource.written = h
+                resource.read = resource.added = 0
+            else:
+                h = ((h ^ h >> 29 ^ resource.written) * _B + resource.read * _C) & MASK
+                resource.added = resource.added + h & MASK
+        host.written = h
+        host.read = 0
+
+    def touch(self, resource: Resource, access: Access) -> None:
+        """The step being made touches `resource` too."""
+        host = self._host
+        if resource is host:
+            return
+        h = host.written
+        h = ((h ^ h >> 29 ^ resource.written) * _B + resource.added) & MASK
+        if access is Access.READ:
+            resource.read = resource.read + h & MASK
+        else:
+            h = (h + resource.read * _C) & MASK
+            resource.written = h
+            resource.read = resource.added = 0
+        host.written = h
+
+    def digest(self) -> int:
+        """The behaviour so far, as a 64-bit number."""
+        total = 0
+        for host in self._interleaver.hosts:
+            total += host.written
+        return total & MASK
