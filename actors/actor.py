@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import trio
 
 from .clock import Clock
-from .operation import Op, OpKind
+from .operation import START, Op, OpKind
 from .resource import Maker, Resource
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ def _fall_asleep(actor: Actor) -> None:
     actor.interleaver.set_timer(actor.wake_at_ns, actor)
 
 
-START = Op(OpKind.START, "start")
 SLEEP = Op(OpKind.SLEEP, "timer", admit=_fall_asleep)
 FINISHED = Op(OpKind.FINISH, "finish", admit=_retire)
 

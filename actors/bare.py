@@ -7,8 +7,9 @@ not there, for a run is over before anybody could want them.
 
 from __future__ import annotations
 
-from .actor import FINISHED, START, Actor, Death
+from .actor import FINISHED, Actor, Death
 from .interleaver import BURST, Interleaver, Outcome
+from .operation import START
 from .strategies.base import TapeError
 
 class BareInterleaver(Interleaver):

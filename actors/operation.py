@@ -143,3 +143,7 @@ class Op(list[Any]):
     def __repr__(self) -> str:
         """Name the operation as reports do."""
         return f"{self.kind.name.lower()} {self.resource.name}"
+
+
+START = Op(OpKind.START, "start")
+"""What an actor is at before its first step."""

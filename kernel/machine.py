@@ -29,6 +29,8 @@ STATIC_BASE = 0xFFFFFFFF82000000
 DIRECT_MAP_BASE = 0xFFFF888000000000
 PAGE_SHIFT = 12
 FIRST_PID = 2
+SITE_FRAMES = 4
+"""Functions of a stack that tell one violation from another."""
 
 
 class Machine:
@@ -138,7 +140,8 @@ class Machine:
     def violate(self, kind: str, title: str, report: str) -> Violation:
         """Record a finding; by default the run stops after this step."""
         interleaver = self.interleaver
-        violation = Violation(kind, title, report, interleaver.steps, interleaver.now_ns)
+        site = self.stack()[:SITE_FRAMES] if isinstance(interleaver.running, KernelThread) else ()
+        violation = Violation(kind, title, report, interleaver.steps, interleaver.now_ns, site)
         self.violations.append(violation)
         if (fire := self.tracepoints.violation_report.fire) is not None:
             fire(kind, title)

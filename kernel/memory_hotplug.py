@@ -20,6 +20,7 @@ from ..actors.hotplug import MemoryEvent, MemoryNotify, NotifierChain, OfflineMe
 from ..actors.numa import OfflineBlocks, OnlineBlocks
 from ..actors.signal import Reply, ask
 from .locks import Mutex, PercpuRwsem, RwSemaphore
+from .node_states import NodeMask
 from .stack import show_as
 
 if TYPE_CHECKING:
@@ -62,12 +63,13 @@ class MemHotplugBegin:
 
 
 class NodeWatch:
-    """Tasks that wait until a node's memory is online."""
+    """Tasks that wait until a node's memory has come online: one that looks late, when it has gone again, goes on."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._waiting: dict[int, list[Actor]] = {}
         self._ops: dict[int, Op] = {}
+        self._come = NodeMask(machine.pages.states.memory)
 
     def wait(self, node: int) -> Op:
         """The operation to await."""
@@ -75,7 +77,7 @@ class NodeWatch:
         if op is None:
 
             def admit(actor: Actor) -> None:
-                if node not in self._machine.pages.states.memory:
+                if node not in self._come:
                     self._waiting.setdefault(node, []).append(actor)
                     actor.block()
 
@@ -83,7 +85,8 @@ class NodeWatch:
         return op
 
     def came_online(self, node: int) -> None:
-        """Let those go on who waited for `node`."""
+        """Let those go on who waited for `node`, and those who will."""
+        self._come.set(node)
         for actor in self._waiting.pop(node, []):
             actor.unblock()
 

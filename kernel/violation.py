@@ -12,7 +12,7 @@ class Violation:
     """One finding.
 
     ``kind`` is one of the fixed names (``ViolationKind`` of the topology room), ``report`` the text a kernel developer
-    recognises, ``step`` and ``time_ns`` say when.
+    recognises, ``step`` and ``time_ns`` say when, ``site`` in which kernel functions it showed, innermost first.
     """
 
     kind: str
@@ -20,6 +20,7 @@ class Violation:
     report: str
     step: int
     time_ns: int
+    site: tuple[str, ...] = ()
 
 
 class KernelOops(Death):

@@ -5,8 +5,9 @@ canonical about it (exploration.md 3.12).  A point of a run is named by who made
 its steps that was, not by a position in the tape, so a deviation keeps its meaning when another one is left out; one
 that has become impossible is passed over.
 
-A point's canonical answer is the actor that made the last step, or, where that has to wait, the enabled actor that was
-born first; a choice of another kind is answered 0.
+A point's canonical answer is the actor that made the last step, or, where that has to wait, the one that was woken
+last: whoever serves a request goes next, and then the one that has asked, as in a call.  Those that have not begun yet
+come behind, in order of birth.  A choice of another kind is answered 0.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from ..operation import START
 from .base import Strategy
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Steady(Strategy):
         self._step: dict[int, int] = {}  # steps made, by serial number
         self._ordinal = 0
         self._heap: list[tuple[int, int, Actor]] = []
+        self._woken = 0
         self._living: dict[int, Actor] = {}
 
     def begin(self, interleaver: Interleaver) -> None:
@@ -77,10 +80,12 @@ class Steady(Strategy):
             self.on_enabled(actor)
 
     def on_enabled(self, actor: Actor) -> None:
-        """Queue the actor in order of birth."""
+        """Queue the actor before those that wait already, or, where it has not begun, in order of birth."""
         actor.stamp += 1
         self._living[actor.serial] = actor
-        heappush(self._heap, (actor.serial, actor.stamp, actor))
+        self._woken -= 1
+        order = actor.serial if actor.pending is START else self._woken
+        heappush(self._heap, (order, actor.stamp, actor))
 
     def on_step(self, actor: Actor, op: Op) -> None:
         """Count the step: it names the points that follow."""

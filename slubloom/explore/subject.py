@@ -1,0 +1,146 @@
+"""One schedule of something: set it up, run it, say what came out."""
+
+from __future__ import annotations
+
+import gc
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ..actors import BareInterleaver, Fingerprint, Outcome, Profile, RunLimits
+from ..actors.strategies import BY_NAME, RandomWalk, make_strategy
+from ..kernel import boot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..actors import Interleaver
+    from ..actors.interleaver import Observer
+    from ..actors.strategies import Strategy
+    from ..kernel import Violation
+    from ..topology import Scenario
+
+STEPS_MAX = 1_000_000
+"""Steps after which a schedule is cut off, unless told otherwise: one that long spins."""
+
+PILOT_SEED = 0
+
+
+class Subject(Protocol):
+    """What can be explored.  The same steps must follow from the same decisions, in every process."""
+
+    def begin(self, interleaver: Interleaver) -> Sequence[Violation]:
+        """Put the actors on `interleaver`; what it returns holds the violations once the run is over."""
+
+
+class ScenarioSubject:
+    """A topology file, booted anew for each schedule."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self._folder = Path(scenario.source).parent if scenario.source else None
+
+    def begin(self, interleaver: Interleaver) -> Sequence[Violation]:
+        """Boot the machine."""
+        return boot(self.scenario, interleaver, folder=self._folder).machine.violations
+
+
+class Schedule(NamedTuple):
+    """What decides one run: the number of the schedule in its campaign, and strategy and seed."""
+
+    number: int
+    strategy: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """One schedule, run.  ``digest`` is its behaviour, ``failure`` what went wrong in us or in a patch file."""
+
+    schedule: Schedule
+    outcome: Outcome
+    violations: tuple[Violation, ...] = ()
+    steps: int = 0
+    decisions: int = 0
+    digest: int = 0
+    failure: str = ""
+
+
+def run_subject(
+    subject: Subject, strategy: Strategy, *, steps_max: int = STEPS_MAX, observers: Sequence[Observer] = ()
+) -> tuple[BareInterleaver, Sequence[Violation]]:
+    """Run one schedule of `subject` to its end."""
+    interleaver = BareInterleaver(strategy, limits=RunLimits(steps_max))
+    for observer in observers:
+        interleaver.observe(observer)
+    violations = subject.begin(interleaver)
+    interleaver.run_bare()
+    return interleaver, violations
+
+
+class Pilot:
+    """The run before the first: a random walk from a fixed seed, whose counts some strategies want.
+
+    It depends on the subject only, so strategy and seed are enough to run a schedule again.
+    """
+
+    def __init__(self, subject: Subject, *, steps_max: int = STEPS_MAX) -> None:
+        self.executed, self.profile = _run_pilot(subject, steps_max)
+
+
+def _run_pilot(subject: Subject, steps_max: int) -> tuple[Executed, Profile]:
+    interleaver = BareInterleaver(RandomWalk(PILOT_SEED), limits=RunLimits(steps_max))
+    profile = Profile(interleaver)
+    interleaver.observe(profile)
+    interleaver.on_spawn = profile.on_spawn
+    schedule = Schedule(0, RandomWalk.name, PILOT_SEED)
+    return _executed(subject, interleaver, schedule), profile
+
+
+def execute(subject: Subject, schedule: Schedule, pilot: Pilot | None, *, steps_max: int = STEPS_MAX) -> Executed:
+    """Run one schedule; a failure of ours is part of the result, not an exception."""
+    strategy = make_strategy(schedule.strategy, schedule.seed, pilot.profile if pilot is not None else None)
+    return _executed(subject, BareInterleaver(strategy, limits=RunLimits(steps_max)), schedule)
+
+
+def _executed(subject: Subject, interleaver: BareInterleaver, schedule: Schedule) -> Executed:
+    fingerprint = Fingerprint(interleaver)
+    interleaver.observe(fingerprint)
+    violations = subject.begin(interleaver)
+    try:
+        outcome = interleaver.run_bare()
+    except Exception as error:  # whatever it is, the campaign goes on and reports it
+        return Executed(schedule, Outcome.FAILED, tuple(violations), interleaver.steps, failure=_innermost(error))
+    return Executed(
+        schedule, outcome, tuple(violations), interleaver.steps, len(interleaver.tape), fingerprint.digest()
+    )
+
+
+def _innermost(error: Exception) -> str:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
+def needs_pilot(strategy: str) -> bool:
+    """Whether the strategy called `strategy` works from the counts of a pilot run."""
+    return BY_NAME[strategy].needs_profile
+
+
+def signature(violation: Violation) -> str:
+    """What makes two violations the same bug: their kind and where they show, but no address, number or time."""
+    where = re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+", "#", violation.title)
+    return " ".join([violation.kind, where, *violation.site])
+
+
+@contextmanager
+def rare_garbage_collection() -> Iterator[None]:
+    """Collect reference cycles seldom: every schedule leaves a whole machine behind, and nothing else does."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 5, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

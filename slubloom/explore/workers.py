@@ -1,0 +1,146 @@
+"""A campaign in several processes.
+
+Each worker makes the pilot run for itself (it is the same everywhere) and then runs the schedules it is sent, a result
+a message.  A worker that dies costs the schedule it was running: that is noted as lost, what it had been sent beyond
+goes to others, and a new worker takes its place.  Results are handed on in order of their numbers.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
+from .campaign import Campaign
+from .subject import Executed, Pilot, Schedule, execute, rare_garbage_collection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
+
+    from .campaign import Tally
+    from .subject import Subject
+
+AHEAD = 4
+"""Schedules sent to a worker before it has answered: it never waits for the next."""
+
+DEATHS_MAX = 16
+"""Workers that may die without one result between them before the campaign gives up."""
+
+
+class WorkersDiedError(Exception):
+    """Workers die as soon as they are started."""
+
+
+class _Worker:
+    """One process, and what it has been sent and not answered."""
+
+    def __init__(self, context: BaseContext, subject: Subject, steps_max: int) -> None:
+        self.connection, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]  # every context has it
+            target=_work, args=(theirs, subject, steps_max), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        self.sent: deque[Schedule] = deque()
+
+    def send(self, schedule: Schedule) -> None:
+        """Have it run `schedule`; if it has died, that shows when it is waited for."""
+        self.sent.append(schedule)
+        try:
+            self.connection.send(schedule)
+        except OSError:
+            pass
+
+    def end(self) -> None:
+        """Stop the process, whatever it does."""
+        self.connection.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def _work(connection: Connection, subject: Subject, steps_max: int) -> None:
+    """The life of a worker: ends when the campaign closes its end, or with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the campaign's business
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with rare_garbage_collection():
+        pilot = Pilot(subject, steps_max=steps_max)
+        try:
+            while True:
+                connection.send(execute(subject, connection.recv(), pilot, steps_max=steps_max))
+        except (EOFError, OSError):
+            return
+
+
+class WorkersCampaign(Campaign):
+    """A campaign whose schedules are run by ``options.jobs`` processes."""
+
+    _workers: list[_Worker]
+    _deaths = 0
+
+    def _start_workers(self) -> None:
+        # Forking starts a worker at once, with everything imported; elsewhere it is started anew.
+        method = "fork" if os.name == "posix" and "fork" in multiprocessing.get_all_start_methods() else "spawn"
+        self._context = multiprocessing.get_context(method)
+        self._workers = [self._hire() for _ in range(self.options.jobs)]
+
+    def _hire(self) -> _Worker:
+        return _Worker(self._context, self.subject, self.options.steps_max)
+
+    def run(self) -> Tally:
+        """Search; what was found."""
+        self._start_workers()
+        try:
+            return super().run()
+        finally:
+            for worker in self._workers:
+                worker.end()
+
+    def _execute_round(self, schedules: Sequence[Schedule], pilot: Pilot) -> Iterator[Executed]:
+        waiting = deque(schedules)
+        expected = deque(schedule.number for schedule in schedules)
+        done: dict[int, Executed | None] = {}
+        while expected:
+            self._feed(waiting)
+            by_connection = {worker.connection: worker for worker in self._workers}
+            for connection in wait(list(by_connection)):
+                worker = by_connection[connection]  # type: ignore[index]  # only connections were waited for
+                try:
+                    executed: Executed = worker.connection.recv()
+                except (EOFError, OSError):
+                    lost = self._bury(worker, waiting)
+                    if lost is not None:
+                        done[lost.number] = None
+                else:
+                    worker.sent.popleft()
+                    self._deaths = 0
+                    done[executed.schedule.number] = executed
+            while expected and expected[0] in done:
+                result = done.pop(expected.popleft())
+                if result is not None:
+                    yield result
+
+    def _feed(self, waiting: deque[Schedule]) -> None:
+        for worker in sorted(self._workers, key=lambda worker: len(worker.sent)):
+            while waiting and len(worker.sent) < AHEAD:
+                worker.send(waiting.popleft())
+
+    def _bury(self, worker: _Worker, waiting: deque[Schedule]) -> Schedule | None:
+        """A worker has died: note what it was running, give the rest to others, hire another one."""
+        worker.end()
+        lost = worker.sent.popleft() if worker.sent else None
+        waiting.extendleft(reversed(worker.sent))
+        if lost is not None:
+            self.tally.lost.append(lost)
+        self._deaths += 1
+        if self._deaths > DEATHS_MAX:
+            raise WorkersDiedError(
+                f"{self._deaths} workers died one after the other, the last with exit code {worker.process.exitcode}"
+            )
+        self._workers[self._workers.index(worker)] = self._hire()
+        return lost
