@@ -22,6 +22,7 @@ from .actor import Actor
 from .clock import Clock
 from .mailbox import Mailbox, Message
 from .operation import Op, OpKind
+from .resource import Access
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,6 +55,13 @@ class InterruptMailbox(Mailbox):
     def __init__(self, cpu: Cpu) -> None:
         super().__init__(cpu)
         self.cpu = cpu
+
+    def arrived(self) -> None:
+        """Let the interrupt in, if the processor takes interrupts: sending one is a step on that processor too."""
+        interleaver = self.cpu.interleaver
+        if interleaver.touch is not None:
+            interleaver.touch(self.cpu.host, Access.WRITE)
+        super().arrived()
 
     def may_receive(self) -> bool:
         """Whether an interrupt waits and may come in."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from .actor import Actor
 from .mailbox import Mailbox, Message
+from .resource import Access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -164,6 +165,10 @@ class GracePeriod(Actor):
     async def _begin(self) -> None:
         self.sequence += 1  # the low bits say: running
         self._trace("start")
+        touch = self.interleaver.touch
+        if touch is not None:
+            for cpu in self.cpus.values():
+                touch(cpu.host, Access.READ)
         online = [cpu for cpu in self.cpus.values() if cpu.online]
         # G1 Readers preempted so far began before this grace period.
         self.quorum = quorum = Quorum(self.sequence, [cpu.cpu_id for cpu in online], self.preempted_readers)

@@ -29,14 +29,42 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .cpu import Cpu
+    from .interleaver import Interleaver
 
 
 class WorkItem:
     """``work_struct``: a function to be run by a worker.  ``function`` gets the item itself."""
 
-    __slots__ = ("address", "done", "function", "name", "pending", "queue_name", "queued", "running", "waiters")
+    __slots__ = (
+        "address",
+        "done",
+        "flush",
+        "function",
+        "interleaver",
+        "look",
+        "name",
+        "pending",
+        "queue_name",
+        "queued",
+        "resource",
+        "running",
+        "set_pending",
+        "waiters",
+    )
 
-    def __init__(self, name: str, function: Callable[[WorkItem], Awaitable[None]], *, address: int = 0) -> None:
+    def __init__(
+        self,
+        interleaver: Interleaver,
+        name: str,
+        function: Callable[[WorkItem], Awaitable[None]],
+        *,
+        address: int = 0,
+    ) -> None:
+        self.interleaver = interleaver
+        self.resource = interleaver.resource(name)
+        self.set_pending = Op(OpKind.UPDATE, self.resource)
+        self.look = Op(OpKind.READ, self.resource)
+        self.flush = Op(OpKind.WAIT, self.resource, admit=self._admit_flush)
         self.name = name
         self.function = function
         self.address = address
@@ -47,8 +75,21 @@ class WorkItem:
         self.done = 0  # instances finished so far
         self.waiters: list[tuple[int, Actor]] = []
 
+    def _admit_flush(self, actor: Actor) -> None:
+        """Whoever flushes waits for the instance queued last so far."""
+        if self.done < self.queued:
+            self.waiters.append((self.queued, actor))
+            actor.block()
+
+    def changes(self) -> None:
+        """Declare that the step being made changes the item's state."""
+        touch = self.interleaver.touch
+        if touch is not None:
+            touch(self.resource, Access.WRITE)
+
     def finished_one(self) -> None:
         """An instance has ended: let those go on who waited for it."""
+        self.changes()
         self.done += 1
         due = [actor for instance, actor in self.waiters if instance <= self.done]
         self.waiters = [(instance, actor) for instance, actor in self.waiters if instance > self.done]
@@ -172,6 +213,7 @@ class KernelWorker(KernelThread):
 
     async def _process_one(self) -> None:
         work = self.handed_over.popleft() if self.handed_over else self.pool.worklist.popleft()
+        work.changes()
         if work.running is not None and work.running is not self:
             work.running.handed_over.append(work)  # never in two workers at once
             return
@@ -183,6 +225,7 @@ class KernelWorker(KernelThread):
             fire(work.address, work.address)
         await work.function(work)
         self.item = None
+        work.changes()
         work.running = None
         if (fire := tracepoints.workqueue_execute_end.fire) is not None:
             fire(work.address, work.address)

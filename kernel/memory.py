@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
+from ..actors import Access
+
 if TYPE_CHECKING:
+    from ..actors import Resource
     from .machine import Machine
 
 T = TypeVar("T")
@@ -43,6 +46,10 @@ class Structure:
     embedded: tuple[str, ...] = ()
     shadow: Shadow | None
 
+    def resources(self) -> tuple[Resource, ...]:
+        """What steps that use this structure declare: giving its memory back concerns all of them."""
+        return ()
+
 
 def allocated(machine: Machine, structure: Structure, type_name: str, cache_name: str, address: int, size: int) -> None:
     """Tell KASAN that `structure` now lives at `address`, `size` bytes long."""
@@ -58,6 +65,10 @@ def free_structure(structure: Structure) -> None:
     shadow: Shadow | None = object.__getattribute__(structure, "shadow")
     if shadow is None or not shadow.machine.kasan:
         return
+    touch = shadow.machine.interleaver.touch
+    if touch is not None:
+        for resource in structure.resources():
+            touch(resource, Access.WRITE)
     shadow.freed_by = shadow.machine.who()
     shadow.freed_at = shadow.machine.stack()
     for part in (*(getattr(structure, name) for name in structure.embedded), structure):

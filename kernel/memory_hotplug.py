@@ -70,6 +70,8 @@ class NodeWatch:
         self._waiting: dict[int, list[Actor]] = {}
         self._ops: dict[int, Op] = {}
         self._come = NodeMask(machine.pages.states.memory)
+        self._resource = machine.interleaver.resource("memory of nodes")
+        self.tell = Op(OpKind.SIGNAL, self._resource)
 
     def wait(self, node: int) -> Op:
         """The operation to await."""
@@ -81,7 +83,7 @@ class NodeWatch:
                     self._waiting.setdefault(node, []).append(actor)
                     actor.block()
 
-            op = self._ops[node] = Op(OpKind.WAIT, self._machine.pages.states.resource, admit=admit)
+            op = self._ops[node] = Op(OpKind.WAIT, self._resource, admit=admit)
         return op
 
     def came_online(self, node: int) -> None:
@@ -143,6 +145,7 @@ class MemoryHotplug:
             await self.memory_notify(MemoryEvent.ONLINE, data)
         machine.count("nodes_onlined")
         machine.printk("info", f"node {node} online", pages=nr_pages)
+        await self.watch.tell
         self.watch.came_online(node)
         return 0
 

@@ -64,6 +64,7 @@ class PageAllocator:
         machine = self._machine
         if node == NUMA_NO_NODE:
             node = machine.this_cpu.node
+        await self.read_zonelists
         for candidate in list(self.zonelists[node]):
             if gfp & GFP_THISNODE and candidate != node:
                 continue

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..actors import Op, OpKind, WorkerPool
+from ..actors import WorkerPool
 from ..actors.worker_pool import KernelWorker, QueueWork, WorkItem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..actors import Actor
     from .machine import Machine
 
 
@@ -24,21 +23,18 @@ class Workqueues:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.pools: dict[int, WorkerPool] = {}
-        self._set_pending = Op(OpKind.UPDATE, machine.interleaver.resource("work pending bit"))
-        self._flush = Op(OpKind.WAIT, machine.interleaver.resource("flush_work"), admit=self._admit_flush)
-        self._flushing: dict[Actor, WorkItem] = {}
 
     def make_work(
         self, name: str, function: Callable[[WorkItem], Awaitable[None]], *, queue: str = "events"
     ) -> WorkItem:
         """A work item of workqueue `queue` (``INIT_WORK``)."""
-        work = WorkItem(name, function, address=self._machine.static_address(32))
+        work = WorkItem(self._machine.interleaver, name, function, address=self._machine.static_address(32))
         work.queue_name = queue
         return work
 
     async def queue_work_on(self, cpu: int, work: WorkItem) -> bool:
         """Have `work` run on processor `cpu`; false, and nothing done, where it is pending already."""
-        await self._set_pending
+        await work.set_pending
         if work.pending:
             return False
         work.pending = True
@@ -59,14 +55,8 @@ class Workqueues:
 
     async def flush_work(self, work: WorkItem) -> bool:
         """Wait for the instance of `work` that is queued or running now; false where there is none."""
+        await work.look
         if not work.pending and work.running is None:
             return False
-        self._flushing[self._machine.running] = work
-        await self._flush
+        await work.flush
         return True
-
-    def _admit_flush(self, actor: Actor) -> None:
-        work = self._flushing.pop(actor)
-        if work.done < work.queued:
-            work.waiters.append((work.queued, actor))
-            actor.block()

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...actors import GracePeriod, Message, Op, OpKind
+from ...actors import Access, GracePeriod, Message, Op, OpKind
 from ...actors.grace_period import GracePeriodEnded, QuiescentStates, StartGracePeriod, sequence_snap
 from ..locks import Completion, Mutex
 from ..locks.base import NOTHING
@@ -67,6 +67,15 @@ class Barrier:
             self.done.complete_now()
 
 
+class CallbackList:
+    """The callbacks of one processor, which alone changes them; others see whether there are any."""
+
+    __slots__ = ("queue",)
+
+    def __init__(self) -> None:
+        self.queue: deque[RcuHead] = deque()
+
+
 class Rcu:
     """Normal RCU of one machine; `preemptible` as in a kernel with CONFIG_PREEMPT_RCU."""
 
@@ -76,7 +85,9 @@ class Rcu:
         self.name = "rcu_preempt" if preemptible else "rcu_sched"
         self.domain = GracePeriod(machine.interleaver, self.name, machine.cpus, scan_ns=jiffy_ns)
         self.quiescent = QuiescentStates(self.domain, preemptible=preemptible)
-        self.callbacks: dict[int, deque[RcuHead]] = {}
+        self.callbacks = {number: CallbackList() for number in machine.cpus}
+        lists = machine.interleaver.resource("rcu callbacks of every cpu")
+        self._look_at_lists = Op(OpKind.READ, lists, perform=self._peek)
         self.barrier_mutex = Mutex(machine, "rcu_state.barrier_mutex")
         self._lock_op = Op(OpKind.LOCAL, "rcu_read_lock", perform=self._enter)
         self._unlock_op = Op(OpKind.LOCAL, "rcu_read_unlock", perform=self._leave)
@@ -125,11 +136,11 @@ class Rcu:
         self._append(cpu, head)
         self._machine.count("rcu_callbacks")
         if (fire := self._machine.tracepoints.rcu_callback.fire) is not None:
-            fire(self.name, head.address, 0, len(self.callbacks[cpu.cpu_id]))
+            fire(self.name, head.address, 0, len(self.callbacks[cpu.cpu_id].queue))
 
     def _append(self, cpu: Cpu, head: RcuHead) -> None:
         head.sequence = sequence_snap(self.domain.sequence)
-        self.callbacks.setdefault(cpu.cpu_id, deque()).append(head)
+        self.callbacks[cpu.cpu_id].queue.append(head)
         self.domain.interested[cpu.cpu_id] = None
         self.domain.mailbox.post(StartGracePeriod(head.sequence))
 
@@ -148,10 +159,10 @@ class Rcu:
         async with self.barrier_mutex:
             barrier = Barrier(machine)
             self._tell_barrier("Begin", -1, barrier)
-            for number, queue in list(self.callbacks.items()):
-                if queue:
-                    barrier.count += 1
-                    await machine.cpus[number].mailbox.send(EntrainBarrier(barrier))
+            await self._look_at_lists
+            for number in [number for number, callbacks in self.callbacks.items() if callbacks.queue]:
+                barrier.count += 1
+                await machine.cpus[number].mailbox.send(EntrainBarrier(barrier))
             barrier.put(2)
             await barrier.done.wait()
             self.barriers_run += 1
@@ -161,7 +172,7 @@ class Rcu:
     def _entrain(self, cpu: Cpu, message: EntrainBarrier) -> None:
         """The interrupt: behind the last callback, without asking for a grace period of its own."""
         barrier = message.barrier
-        queue = self.callbacks.get(cpu.cpu_id)
+        queue = self.callbacks[cpu.cpu_id].queue
         if not queue:
             self._tell_barrier("IRQNQ", cpu.cpu_id, barrier)
             barrier.put()
@@ -175,6 +186,12 @@ class Rcu:
         if (fire := self._machine.tracepoints.rcu_barrier.fire) is not None:
             fire(self.name, what, cpu, barrier.count, self.barriers_run)
 
+    def _peek(self, _: Any) -> None:
+        touch = self._machine.interleaver.touch
+        if touch is not None:
+            for cpu in self._machine.cpus.values():
+                touch(cpu.host, Access.READ)
+
     # --- running callbacks
 
     def _grace_period_ended(self, cpu: Cpu, _: GracePeriodEnded) -> None:
@@ -182,7 +199,7 @@ class Rcu:
 
     async def _do_batch(self, cpu: Cpu) -> None:
         """Run callbacks whose grace period is over, at most `BLIMIT` (``rcu_do_batch``)."""
-        queue = self.callbacks.get(cpu.cpu_id)
+        queue = self.callbacks[cpu.cpu_id].queue
         if not queue:
             return
         tracepoints = self._machine.tracepoints

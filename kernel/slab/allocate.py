@@ -66,7 +66,7 @@ async def slab_alloc_slow(slub: Slub, cache: KmemCache, gfp: int, node: int) -> 
             c = cache.cpu_slab.get(cpu)
             if c is None:
                 c = cache.cpu_slab[cpu] = KmemCacheCpu(cpu)
-            if node != NUMA_NO_NODE and not slub.variants.node_tracking.has_cache_nodes(slub, node):
+            if node != NUMA_NO_NODE and not await slub.variants.node_tracking.has_cache_nodes(slub, node):
                 node = NUMA_NO_NODE
             slab = c.slab
             if slab is not None:
@@ -156,6 +156,7 @@ async def get_any_partial(slub: Slub, cache: KmemCache, home: int) -> Slab | Non
     coin = machine.interleaver.choose("remote node defrag coin", REMOTE_NODE_DEFRAG_COIN)
     if coin > REMOTE_NODE_DEFRAG_RATIO:
         return None
+    await machine.pages.read_zonelists
     for node in list(machine.pages.zonelists[home]):
         await cache.read_node
         n = slub.get_node(cache, node)
@@ -182,6 +183,7 @@ async def get_partial_node(cache: KmemCache, n: KmemCacheNode) -> Slab | None:
             slab.on_partial = False
             del n.partial[slab]
             n.nr_partial -= 1
+            n.nr_partial_changes()
             return slab
     return None
 
@@ -211,7 +213,7 @@ async def new_slab(slub: Slub, cache: KmemCache, gfp: int, node: int) -> Slab | 
     for page in range(1 << order):
         slub.slabs[pfn + page] = slab
     await cache.read_node
-    inc_slabs_node(slub.get_node(cache, page_node), objects)
+    await inc_slabs_node(cache, slub.get_node(cache, page_node), objects)
     if (fire := machine.tracepoints.slab_new.fire) is not None:
         fire(cache.name, pfn, order, objects, page_node)
     return slab

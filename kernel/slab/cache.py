@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...actors import Op, OpKind
+from ...actors import Access, Op, OpKind
 from ..locks import Spinlock
 from ..memory import Structure
 
 if TYPE_CHECKING:
-    from ...actors import Interleaver
+    from ...actors import Interleaver, Resource
     from ..machine import Machine
     from .geometry import Geometry
 
@@ -58,13 +58,14 @@ class KmemCacheCpu:
 class KmemCacheNode(Structure):
     """``struct kmem_cache_node``: what a cache has on one node.  Lives in the boot cache of that name."""
 
-    __slots__ = ("list_lock", "node", "nr_partial", "nr_slabs", "partial", "total_objects")
+    __slots__ = ("counters", "list_lock", "node", "nr_partial", "nr_slabs", "partial", "total_objects")
 
     embedded = ("list_lock",)
 
-    def __init__(self, machine: Machine, node: int, address: int) -> None:
+    def __init__(self, machine: Machine, node: int, address: int, counters: Resource) -> None:
         self.shadow = None
         self.node = node
+        self.counters = counters
         self.list_lock = Spinlock(machine, "&n->list_lock", address=address)
         # list_lock (nr_partial is also read without):
         self.partial: dict[Slab, None] = {}  # head first
@@ -73,12 +74,24 @@ class KmemCacheNode(Structure):
         self.nr_slabs = 0
         self.total_objects = 0
 
+    def nr_partial_changes(self) -> None:
+        """Declare, under ``list_lock``, what those who look without it will see."""
+        touch = self.list_lock.interleaver.touch
+        if touch is not None:
+            touch(self.counters, Access.WRITE)
+
+    def resources(self) -> tuple[Resource, ...]:
+        """The lock, and what those declare who look without it."""
+        return self.list_lock.resource, self.counters
+
 
 class KmemCache(Structure):
     """``struct kmem_cache``.  Lives in the boot cache of that name."""
 
     __slots__ = (
         "address",
+        "count_slabs",
+        "counters",
         "cpu_slab",
         "ctor",
         "flags",
@@ -117,5 +130,8 @@ class KmemCache(Structure):
         nodes = interleaver.resource(f"{name}.node[]")
         self.read_node = Op(OpKind.READ, nodes)
         self.write_node = Op(OpKind.WRITE, nodes)
-        self.read_nr_partial = Op(OpKind.READ, interleaver.resource(f"{name}.node[].nr_partial"))
+        # Counters are changed under a node's list_lock or atomically, and read without a lock.
+        self.counters = interleaver.resource(f"{name}.node[].nr_partial")
+        self.read_nr_partial = Op(OpKind.READ, self.counters)
+        self.count_slabs = Op(OpKind.COMMUTE, self.counters)
         self.update_freelist = Op(OpKind.UPDATE, interleaver.resource(f"{name}.slab.freelist"))

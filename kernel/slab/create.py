@@ -66,7 +66,7 @@ async def _create_cache(slub: Slub, name: str, size: int, align: int, flags: int
 
 async def init_kmem_cache_nodes(slub: Slub, cache: KmemCache) -> bool:
     """Give a new cache its structure on every node that has one; false where memory ran out."""
-    for node in list(slub.variants.node_tracking.nodes_of_new_cache(slub)):
+    for node in list(await slub.variants.node_tracking.nodes_of_new_cache(slub)):
         address = await kmem_cache_alloc_node(slub, slub.kmem_cache_node, GFP_KERNEL, node)
         if address is None:
             await free_kmem_cache_nodes(slub, cache)

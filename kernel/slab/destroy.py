@@ -61,7 +61,8 @@ async def shutdown_cache(slub: Slub, cache: KmemCache) -> bool:
             for slab in empty:
                 remove_partial(n, slab)
         for slab in empty:
-            dec_slabs_node(n, slab.objects)
+            await dec_slabs_node(cache, n, slab.objects)
             await free_slab(slub, cache, slab)
+        await cache.read_nr_partial
         remain = remain or n.nr_partial > 0 or n.nr_slabs > 0
     return remain

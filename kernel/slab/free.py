@@ -69,5 +69,5 @@ async def slab_free_slow(slub: Slub, cache: KmemCache, slab: Slab, bit: int) -> 
         elif was_full and not slab.on_partial:
             add_partial(n, slab, tail=True)
     if discard:
-        dec_slabs_node(n, slab.objects)
+        await dec_slabs_node(cache, n, slab.objects)
         await free_slab(slub, cache, slab)

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from .slub import Slub
 
 
-def inc_slabs_node(n: KmemCacheNode, objects: int) -> None:
+async def inc_slabs_node(cache: KmemCache, n: KmemCacheNode, objects: int) -> None:
     """Count a new slab.  While a node's own structure is being made there is none to count in: the kernel checks."""
     if n:
+        await cache.count_slabs
         n.nr_slabs += 1
         n.total_objects += objects
 
 
-def dec_slabs_node(n: KmemCacheNode, objects: int) -> None:
+async def dec_slabs_node(cache: KmemCache, n: KmemCacheNode, objects: int) -> None:
     """Count a slab less."""
+    await cache.count_slabs
     n.nr_slabs -= 1
     n.total_objects -= objects
 
@@ -40,6 +42,7 @@ def add_partial(n: KmemCacheNode, slab: Slab, *, tail: bool) -> None:
     else:
         n.partial = {slab: None, **n.partial}
     n.nr_partial += 1
+    n.nr_partial_changes()
 
 
 def remove_partial(n: KmemCacheNode, slab: Slab) -> None:
@@ -47,11 +50,12 @@ def remove_partial(n: KmemCacheNode, slab: Slab) -> None:
     slab.on_partial = False
     del n.partial[slab]
     n.nr_partial -= 1
+    n.nr_partial_changes()
 
 
 def init_kmem_cache_node(slub: Slub, cache: KmemCache, node: int, address: int) -> KmemCacheNode:
     """``init_kmem_cache_node``: an empty structure at `address`, an object of the boot cache of that name."""
-    n = KmemCacheNode(slub.machine, node, address)
+    n = KmemCacheNode(slub.machine, node, address, cache.counters)
     allocated(slub.machine, n, "struct kmem_cache_node", "kmem_cache_node", address, KMEM_CACHE_NODE_SIZE)
     slub.structures[address] = n
     if (fire := slub.machine.tracepoints.kmem_cache_node_alloc.fire) is not None:
@@ -93,7 +97,7 @@ def _splice(slab: Slab, freelist: int) -> None:
 async def discard_slab(slub: Slub, cache: KmemCache, slab: Slab) -> None:
     """Give an empty slab's pages back; after a grace period where its objects may still be looked at."""
     await cache.read_node
-    dec_slabs_node(slub.get_node(cache, slab.node), slab.objects)
+    await dec_slabs_node(cache, slub.get_node(cache, slab.node), slab.objects)
     await free_slab(slub, cache, slab)
 
 

@@ -29,19 +29,19 @@ ENOMEM = 12
 class NodeTracking(Protocol):
     """Seam: who knows on which nodes caches have structures."""
 
-    def nodes_of_new_cache(self, slub: Slub) -> Iterable[int]:
+    async def nodes_of_new_cache(self, slub: Slub) -> Iterable[int]:
         """Nodes on which a cache being created gets a structure; under ``slab_mutex``."""
         ...
 
-    def has_cache_nodes(self, slub: Slub, node: int) -> bool:
+    async def has_cache_nodes(self, slub: Slub, node: int) -> bool:
         """Whether an allocation may insist on `node`; looked at without a lock."""
         ...
 
-    def covered(self, slub: Slub, node: int) -> None:
+    async def covered(self, slub: Slub, node: int) -> None:
         """Every cache has a structure on `node` now; under ``slab_mutex``."""
         ...
 
-    def uncovered(self, slub: Slub, node: int) -> None:
+    async def uncovered(self, slub: Slub, node: int) -> None:
         """`node` has gone, or did not come; under ``slab_mutex``."""
         ...
 
@@ -49,38 +49,43 @@ class NodeTracking(Protocol):
 class NormalMemoryNodes:
     """Up to 5.11: ``for_each_node_state(node, N_NORMAL_MEMORY)``."""
 
-    def nodes_of_new_cache(self, slub: Slub) -> Iterable[int]:
+    async def nodes_of_new_cache(self, slub: Slub) -> Iterable[int]:
         """Nodes that have normal memory at this moment."""
+        await slub.machine.pages.states.read
         return slub.machine.pages.states.normal_memory
 
-    def has_cache_nodes(self, slub: Slub, node: int) -> bool:
+    async def has_cache_nodes(self, slub: Slub, node: int) -> bool:
         """Whether the node has normal memory at this moment."""
+        await slub.machine.pages.states.read
         return node in slub.machine.pages.states.normal_memory
 
-    def covered(self, slub: Slub, node: int) -> None:
+    async def covered(self, slub: Slub, node: int) -> None:
         """Nothing to note: memory hotplug will change the mask, later."""
 
-    def uncovered(self, slub: Slub, node: int) -> None:
+    async def uncovered(self, slub: Slub, node: int) -> None:
         """Nothing to note."""
 
 
 class SlabNodes:
     """From 5.12: ``slab_nodes``, SLUB's own mask."""
 
-    def nodes_of_new_cache(self, slub: Slub) -> Iterable[int]:
+    async def nodes_of_new_cache(self, slub: Slub) -> Iterable[int]:
         """Nodes on which every existing cache has a structure."""
         return slub.slab_nodes
 
-    def has_cache_nodes(self, slub: Slub, node: int) -> bool:
+    async def has_cache_nodes(self, slub: Slub, node: int) -> bool:
         """A stale answer only changes placement."""
+        await slub.read_slab_nodes
         return node in slub.slab_nodes
 
-    def covered(self, slub: Slub, node: int) -> None:
+    async def covered(self, slub: Slub, node: int) -> None:
         """Set the bit in the section that has walked the caches."""
+        await slub.write_slab_nodes
         slub.slab_nodes.set(node)
 
-    def uncovered(self, slub: Slub, node: int) -> None:
+    async def uncovered(self, slub: Slub, node: int) -> None:
         """Clear the bit."""
+        await slub.write_slab_nodes
         slub.slab_nodes.clear(node)
 
 
@@ -107,7 +112,7 @@ async def _give_every_cache_a_node(slub: Slub, node: int, *, keep_existing: bool
         n = init_kmem_cache_node(slub, cache, node, address)
         await cache.write_node
         cache.node[node] = n
-    slub.variants.node_tracking.covered(slub, node)
+    await slub.variants.node_tracking.covered(slub, node)
     return 0
 
 
@@ -124,10 +129,11 @@ class FreedWhenOffline:
     async def offline(self, slub: Slub, node: int) -> None:
         """Free every cache's structure.  Readers that found it before are not waited for."""
         async with slub.slab_mutex:
-            slub.variants.node_tracking.uncovered(slub, node)
+            await slub.variants.node_tracking.uncovered(slub, node)
             for cache in list(slub.slab_caches):
                 n = slub.get_node(cache, node)
                 if n:
+                    await cache.read_nr_partial
                     slub.machine.bug_on(n.nr_slabs > 0, f"slabs of {cache.name} left on node {node} that went offline")
                     await cache.write_node
                     del cache.node[node]
@@ -149,4 +155,4 @@ class KeptForever:
     async def offline(self, slub: Slub, node: int) -> None:
         """Only stop new slabs from going there."""
         async with slub.slab_mutex:
-            slub.variants.node_tracking.uncovered(slub, node)
+            await slub.variants.node_tracking.uncovered(slub, node)

@@ -47,7 +47,8 @@ async def do_shrink(slub: Slub, cache: KmemCache) -> bool:
             for slab in discard:
                 slab.on_partial = False
                 n.nr_partial -= 1
-                dec_slabs_node(n, slab.objects)
+                n.nr_partial_changes()
+                await dec_slabs_node(cache, n, slab.objects)
             n.partial = dict.fromkeys([slab for same in promoted for slab in same] + rest)
         for slab in discard:
             await free_slab(slub, cache, slab)

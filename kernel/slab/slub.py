@@ -33,6 +33,9 @@ class Slub:
         self.flush_lock = Mutex(machine, "flush_lock")
         self.slab_caches: list[KmemCache] = []
         self.slab_nodes = NodeMask()
+        nodes = machine.interleaver.resource("slab_nodes")
+        self.read_slab_nodes = Op(OpKind.READ, nodes)
+        self.write_slab_nodes = Op(OpKind.WRITE, nodes)
         self.slabs: dict[int, Slab] = {}
         self.structures: dict[int, KmemCache | KmemCacheNode] = {}  # living ones by address
         # Which processors have a slab of a cache, looked at by others: the steps of each of them count.

@@ -1,0 +1,137 @@
+"""The story of a run in columns, one for each actor, as kernel people draw interleavings on paper.
+
+Time goes down.  A line is what one actor did in one function that others could notice; what concerns nobody else is
+left out, and so are machine parts that only serve.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..actors import OpKind
+from .history import Event, shared_identities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .explain import Explanation
+
+WIDTH, COLUMN_MIN, COLUMNS_MAX = 110, 26, 5
+BLOCK_LINES = 8
+"""Lines of one actor in a row; of more, the first and the last ones are told."""
+
+
+@dataclass(slots=True)
+class _Block:
+    """What one actor did before another one went on."""
+
+    serial: int
+    lines: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+
+
+def tell(events: Sequence[Event], marked: Sequence[Event] = (), *, end: str = "", lines_max: int = 0) -> list[str]:
+    """The story of `events`, the `marked` ones with the letters A, B, C … in front, and `end` below as its outcome.
+
+    With `lines_max` only the last lines are told, those before are counted.
+    """
+    letters = {(event.serial, event.step): chr(ord("A") + number % 26) for number, event in enumerate(marked)}
+    blocks = _blocks(events, letters)
+    names = {event.serial: event for event in events}
+    columns = list(dict.fromkeys(block.serial for block in blocks))
+    if len(columns) > COLUMNS_MAX:  # those that have most to tell
+        weight = {serial: sum(len(block.lines) for block in blocks if block.serial == serial) for serial in columns}
+        kept = sorted(columns, key=lambda serial: -weight[serial])[:COLUMNS_MAX]
+        columns = [serial for serial in columns if serial in kept]
+    width = max(COLUMN_MIN, (WIDTH - 4) // max(len(columns), 1) - 2)
+    body = [line for block in blocks if block.serial in columns for line in _rows(block, columns, width)]
+    if end:
+        last = events[-1].serial if events and events[-1].serial in columns else None
+        body += _rows(_Block(last, [f"*** {end} ***"], [""]), columns, width) if last is not None else [f"    {end}"]
+    if lines_max and len(body) > lines_max:
+        body = [f"    … {len(body) - lines_max + 1} lines before", *body[1 - lines_max :]]
+    head = "    " + "".join(f"{_title(names[serial]):<{width + 2}}" for serial in columns).rstrip()
+    rule = "    " + "  ".join("-" * width for _ in columns)
+    return [head, rule, *body]
+
+
+def _title(event: Event) -> str:
+    return event.actor if event.cpu < 0 else f"{event.actor} (CPU {event.cpu})"
+
+
+def _blocks(events: Sequence[Event], letters: dict[tuple[int, int], str]) -> list[_Block]:
+    """Group the steps worth telling by actor, in order; steps of one function share a line."""
+    shared = shared_identities(list(events))
+    blocks: list[_Block] = []
+    function = ""
+    for event in events:
+        letter = letters.get((event.serial, event.step), "")
+        if not letter and not _worth_telling(event, shared):
+            continue
+        if not blocks or blocks[-1].serial != event.serial:
+            blocks.append(_Block(event.serial))
+            function = "\0"
+        block = blocks[-1]
+        if event.where == function and not letter and block.lines and not block.marks[-1]:
+            if not block.lines[-1].endswith(event.phrase):
+                block.lines[-1] += f", {event.phrase}"
+        else:
+            block.lines.append(event.text)
+            block.marks.append(letter)
+        function = event.where
+    return blocks
+
+
+def _worth_telling(event: Event, shared: dict[int, None]) -> bool:
+    if not event.is_thread or event.kind in (OpKind.RECEIVE, OpKind.FINISH):
+        return False
+    if event.kind is OpKind.SEND:
+        return not event.resource.startswith("mailbox of node/")
+    return any(identity in shared for identity in event.footprint) and event.kind is not OpKind.WAIT
+
+
+def _rows(block: _Block, columns: Sequence[int], width: int) -> Iterator[str]:
+    """The lines of one block, in its column."""
+    position = columns.index(block.serial)
+    lines, marks = block.lines, block.marks
+    if len(lines) > BLOCK_LINES:
+        told = [index for index in range(len(lines)) if marks[index] or index < 2 or index >= len(lines) - 3]
+        left_out = len(lines) - len(told)
+        lines = [lines[index] for index in told]
+        marks = [marks[index] for index in told]
+        lines.insert(2, f"… {left_out} more")
+        marks.insert(2, "")
+    for line, mark in zip(lines, marks, strict=True):
+        for number, piece in enumerate(textwrap.wrap(line, width - 2, subsequent_indent="  ")):
+            margin = f"{mark:<3} " if not number else "    "
+            yield (margin + " " * position * (width + 2) + piece).rstrip()
+
+
+def summary(explanation: Explanation, *, lines_max: int = 0) -> list[str]:
+    """The explanation as text: size, story, needed order, nearest passing schedule."""
+    trial = explanation.trial
+    preemptions = "no preemption" if not trial.preemptions else f"{trial.preemptions} preemption"
+    plural = "s" if trial.preemptions > 1 else ""
+    lines = [f"smallest schedule: {preemptions}{plural}, {trial.steps} steps ({explanation.replays} replays)", ""]
+    title = trial.violation.title if trial.violation is not None else ""
+    lines += tell(explanation.events, explanation.order, end=title, lines_max=lines_max)
+    if explanation.order:
+        lines += ["", "needed order:"]
+        for number, event in enumerate(explanation.order):
+            letter = chr(ord("A") + number % 26)
+            before = "" if number == len(explanation.order) - 1 else "  before"
+            lines.append(f"  {letter}  {event.actor}, {event.text}{before}")
+    elif not trial.deviations:
+        lines += ["", "needed order: none; it fails when every actor simply runs until it must wait"]
+    if explanation.flips:
+        flip = explanation.flips[0]
+        lines += [
+            "",
+            "nearest passing schedule: the same, but with",
+            f"  {flip.step.actor}, {flip.step.text}",
+            "before",
+            f"  {flip.than.actor}, {flip.than.text}",
+        ]
+    return lines
