@@ -180,14 +180,22 @@ class GracePeriod(Actor):
             else:
                 cpu.mailbox.post(ReportQuiescentState(self.sequence))
 
+    def changes(self) -> None:
+        """Declare that the step being made looks at or changes the machine's state from outside."""
+        touch = self.interleaver.touch
+        if touch is not None:
+            touch(self.mailbox.resource, Access.WRITE)
+
     def reader_preempted(self, reader: KernelThread, cpu: int) -> None:
         """Put a reader that lost its processor on the list, in the step of the context switch."""
+        self.changes()
         self.preempted_readers[reader] = None
         if self.quorum is not None:
             self.quorum.reader_preempted(reader, cpu)
 
     def reader_left(self, reader: KernelThread) -> None:
         """Take a reader off the list, in the step in which it leaves its section."""
+        self.changes()
         del self.preempted_readers[reader]
         if self.quorum is not None and self.quorum.reader_left(reader):
             self.mailbox.post(ReaderLeft())

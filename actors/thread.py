@@ -42,6 +42,8 @@ class KernelThread(Actor):
 
     def block(self) -> None:
         """Sleep: the processor goes to the next runnable thread, or idle."""
+        if self.interleaver.touch is not None:
+            self.interleaver.touch(self.host, Access.WRITE)
         self.blocked = True
         self.interleaver.disable(self)
         cpu = self.cpu
@@ -55,6 +57,8 @@ class KernelThread(Actor):
 
     def block_spinning(self) -> None:
         """Wait on the processor; where preemption is possible another thread may still take it."""
+        if self.interleaver.touch is not None:
+            self.interleaver.touch(self.host, Access.WRITE)
         self.blocked = True
         # Interleaver.disable, inlined: with `unblock` below the hottest path of a contended lock.
         slot = self.slot

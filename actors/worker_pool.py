@@ -119,6 +119,7 @@ class WorkerPool(Actor):
     def __init__(self, cpu: Cpu, make_worker: Callable[[WorkerPool, int], KernelWorker]) -> None:
         super().__init__(cpu.interleaver, f"pool/{cpu.cpu_id}", cpu_id=cpu.cpu_id)
         self.cpu = cpu
+        self.host = cpu.host
         self._make_worker = make_worker
         self.worklist: deque[WorkItem] = deque()
         self.worklist_resource = cpu.interleaver.resource(f"work on {self.name}")

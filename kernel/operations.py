@@ -31,10 +31,10 @@ def _text(task: Any, text: str) -> str:
     return text.format(**task.variables) if "{" in text else text
 
 
-def _cache(task: Any, name: str) -> KmemCache | None:
+async def _cache(task: Any, name: str) -> KmemCache | None:
     """The cache a program names; a missing one is said, not fatal: the program may race with its destruction."""
     name = _text(task, name)
-    cache: KmemCache | None = task.machine.slab.find(name)
+    cache: KmemCache | None = await task.machine.slab.look_up(name)
     if cache is None:
         task.machine.printk("warning", f"{task.name}: no cache {name}")
         task.machine.count("operations_without_cache")
@@ -55,14 +55,14 @@ async def kmem_cache_create(task: Any, operation: Any) -> None:
 
 async def kmem_cache_destroy(task: Any, operation: Any) -> None:
     """Destroy a cache."""
-    cache = _cache(task, operation.cache)
+    cache = await _cache(task, operation.cache)
     if cache is not None:
         await destroy(task.machine.slab, cache)
 
 
 async def kmem_cache_alloc(task: Any, operation: Any) -> None:
     """Allocate objects into a bag."""
-    cache = _cache(task, operation.cache)
+    cache = await _cache(task, operation.cache)
     if cache is None:
         return
     bag = _bag(task, operation)
@@ -76,7 +76,7 @@ async def kmem_cache_alloc(task: Any, operation: Any) -> None:
 
 async def kmem_cache_free(task: Any, operation: Any) -> None:
     """Free objects of a bag, the first allocated first."""
-    cache = _cache(task, operation.cache)
+    cache = await _cache(task, operation.cache)
     if cache is None:
         return
     bag = _bag(task, operation)
@@ -88,7 +88,7 @@ async def kmem_cache_free(task: Any, operation: Any) -> None:
 
 async def kmem_cache_shrink(task: Any, operation: Any) -> None:
     """Shrink a cache."""
-    cache = _cache(task, operation.cache)
+    cache = await _cache(task, operation.cache)
     if cache is not None:
         await shrink(task.machine.slab, cache)
 
@@ -96,7 +96,7 @@ async def kmem_cache_shrink(task: Any, operation: Any) -> None:
 @kernel_name("user_access")
 async def access(task: Any, operation: Any) -> None:
     """Touch the first object of a bag."""
-    cache = _cache(task, operation.cache)
+    cache = await _cache(task, operation.cache)
     bag = _bag(task, operation)
     if cache is None or not bag:
         return
@@ -123,10 +123,11 @@ async def _read_file(task: Any, path: str) -> str | None:
     if path == "/proc/slabinfo":
         return await read_slabinfo(slub)
     if path == "/sys/devices/system/node/online":
+        await task.machine.pages.states.read
         return ",".join(map(str, task.machine.pages.states.online)) + "\n"
     if path.startswith(SLAB_FOLDER):
         name, _, attribute = path.removeprefix(SLAB_FOLDER).partition("/")
-        cache = _cache(task, name)
+        cache = await _cache(task, name)
         return None if cache is None else await read_attribute(slub, cache, attribute)
     return None
 
@@ -137,7 +138,7 @@ async def write(task: Any, operation: Any) -> None:
     path, value = _text(task, operation.path), _text(task, operation.value)
     if path.startswith(SLAB_FOLDER):
         name, _, attribute = path.removeprefix(SLAB_FOLDER).partition("/")
-        cache = _cache(task, name)
+        cache = await _cache(task, name)
         if cache is not None and not await write_attribute(task.machine.slab, cache, attribute, value):
             return
     task.machine.printk("warning", f"{task.name}: cannot write {path}")
@@ -185,7 +186,7 @@ async def rcu_barrier(task: Any, _: Any) -> None:
 
 async def call_rcu(task: Any, operation: Any) -> None:
     """Free the objects of a bag after a grace period."""
-    cache = _cache(task, operation.cache)
+    cache = await _cache(task, operation.cache)
     if cache is None:
         return
     bag = _bag(task, operation)

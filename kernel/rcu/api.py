@@ -139,6 +139,7 @@ class Rcu:
             fire(self.name, head.address, 0, len(self.callbacks[cpu.cpu_id].queue))
 
     def _append(self, cpu: Cpu, head: RcuHead) -> None:
+        self.domain.changes()
         head.sequence = sequence_snap(self.domain.sequence)
         self.callbacks[cpu.cpu_id].queue.append(head)
         self.domain.interested[cpu.cpu_id] = None
@@ -218,6 +219,7 @@ class Rcu:
         if (fire := tracepoints.rcu_batch_end.fire) is not None:
             fire(self.name, ran, int(bool(queue)), 0, 0, 0)
         if not queue:
+            self.domain.changes()
             self.domain.interested.pop(cpu.cpu_id, None)
         elif queue[0].sequence <= self.domain.sequence:
             cpu.raise_softirq(RCU_SOFTIRQ, self._do_batch)

@@ -13,6 +13,7 @@ changed if it has other contents when the step is over.  Giving a structure's me
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from ..slab.cache import KmemCache, KmemCacheCpu, KmemCacheNode, Slab
 from ..slab.slub import Slub
 from ..stack import stack_of
 from ..workload import Workload
+from .kasan import Kasan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +72,9 @@ What is in them is watched, the containers themselves are not: that an entry of 
 can see.
 """
 
+ATOMIC = {"nr_slabs", "total_objects"}
+"""Counters that are added to atomically: additions commute where the step declares just that."""
+
 LIFETIME = "lifetime"
 """The field that every touch of a structure reads, and giving its memory back writes."""
 
@@ -81,6 +86,10 @@ def _join(into: Clock, other: Clock) -> None:
     for host, tick in other.items():
         if tick > into.get(host, 0):
             into[host] = tick
+
+
+KASAN = Kasan.__module__
+"""Looks at memory to judge the kernel: no step of the kernel's depends on what it sees."""
 
 
 class _ResourceClocks:
@@ -97,11 +106,12 @@ class _ResourceClocks:
 class _Touch:
     """The last touches of one field: who, when on whose processor, where."""
 
-    __slots__ = ("reads", "write")
+    __slots__ = ("adds", "reads", "write")
 
     def __init__(self) -> None:
         self.write: tuple[int, int, str] | None = None
         self.reads: dict[int, tuple[int, str]] = {}
+        self.adds: dict[int, tuple[int, str]] = {}
 
 
 class FootprintAudit:
@@ -117,6 +127,7 @@ class FootprintAudit:
         self._fields: dict[Any, dict[str, _Touch]] = {}
         self._touched: dict[tuple[Any, str], tuple[bool, str]] = {}
         self._containers: list[tuple[Any, str, Any, tuple[Any, ...]]] = []
+        self._commutes = False  # the step declares an addition whose result it does not look at
 
     # --- what steps declare
 
@@ -136,6 +147,7 @@ class FootprintAudit:
             self._declare(resource, access)
 
     def _declare(self, resource: Resource, access: Access) -> None:
+        self._commutes |= access is Access.COMMUTE
         clocks = self._resources.get(resource)
         if clocks is None:
             clocks = self._resources[resource] = _ResourceClocks()
@@ -190,18 +202,24 @@ class FootprintAudit:
         self._declared.clear()
         self._touched.clear()
         self._containers.clear()
+        self._commutes = False
 
     def _check(self, thing: Any, name: str, host: int, clock: Clock, place: str, *, write: bool) -> None:
         touch = self._fields.setdefault(thing, {}).setdefault(name, _Touch())
         before = touch.write
         if before is not None and before[0] != host and clock.get(before[0], 0) < before[1]:
             self._accuse(thing, name, before[2], place)
-        if write:
-            for other, (tick, there) in touch.reads.items():
+        adds = write and self._commutes and name in ATOMIC
+        others = [touch.reads] if adds else [touch.reads, touch.adds] if write else [touch.adds]
+        for by_host in others:
+            for other, (tick, there) in by_host.items():
                 if other != host and clock.get(other, 0) < tick:
                     self._accuse(thing, name, there, place)
+        if adds:
+            touch.adds[host] = (clock[host], place)
+        elif write:
             touch.write = (host, clock[host], place)
-            touch.reads = {}
+            touch.reads, touch.adds = {}, {}
         else:
             touch.reads[host] = (clock[host], place)
 
@@ -245,7 +263,7 @@ def _instrument(cls: type, audit: FootprintAudit) -> None:
 
     def get(thing: Any, name: str) -> Any:
         value = read(thing, name)
-        if name[:2] != "__" and watched(thing, name):
+        if name[:2] != "__" and watched(thing, name) and sys._getframe(1).f_globals["__name__"] != KASAN:
             audit.touched(thing, name, value, write=False)
         return value
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors import Access
 from ..pages import GFP_COMP, GFP_KERNEL, GFP_NORETRY, GFP_NOWARN, NUMA_NO_NODE, page_address
 from ..stack import kernel_name
 from .cache import KmemCacheCpu, Slab
@@ -122,6 +123,7 @@ def _get_freelist(c: KmemCacheCpu, slab: Slab) -> None:
 
 
 def _detach(slab: Slab) -> int:
+    slab.cache.freelist_touched(Access.WRITE)
     freelist, slab.free_mask = slab.free_mask, 0
     slab.inuse = slab.objects
     slab.frozen = True
@@ -179,6 +181,7 @@ async def get_partial_node(cache: KmemCache, n: KmemCacheNode) -> Slab | None:
         return None
     async with n.list_lock.irqsave():
         for slab in n.partial:
+            cache.freelist_touched(Access.WRITE)
             slab.frozen = True
             slab.on_partial = False
             del n.partial[slab]

@@ -95,7 +95,9 @@ class KmemCache(Structure):
         "cpu_slab",
         "ctor",
         "flags",
+        "freelists",
         "geometry",
+        "interleaver",
         "min_partial",
         "name",
         "node",
@@ -134,4 +136,13 @@ class KmemCache(Structure):
         self.counters = interleaver.resource(f"{name}.node[].nr_partial")
         self.read_nr_partial = Op(OpKind.READ, self.counters)
         self.count_slabs = Op(OpKind.COMMUTE, self.counters)
-        self.update_freelist = Op(OpKind.UPDATE, interleaver.resource(f"{name}.slab.freelist"))
+        # The free list, count and frozen bit of a slab: changed by one instruction, with or without the list_lock.
+        self.freelists = interleaver.resource(f"{name}.slab.freelist")
+        self.update_freelist = Op(OpKind.UPDATE, self.freelists)
+        self.interleaver = interleaver
+
+    def freelist_touched(self, access: Access) -> None:
+        """Declare that the step being made looks at a slab's free list, or changes it, without an operation for it."""
+        touch = self.interleaver.touch
+        if touch is not None:
+            touch(self.freelists, access)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ...actors import Message, Op, OpKind
+from ...actors import Access, Message, Op, OpKind
 from ...actors.signal import Signal
 from .node import deactivate_slab
 
@@ -36,9 +36,12 @@ async def flush_slab(slub: Slub, cache: KmemCache, cpu: int) -> None:
     await deactivate_slab(slub, cache, slab, freelist)
 
 
-def has_cpu_slab(cache: KmemCache, cpu: int) -> bool:
+def has_cpu_slab(cache: KmemCache, cpu: Cpu) -> bool:
     """Whether a processor has a slab of `cache`; looked at from anywhere, without a lock."""
-    c = cache.cpu_slab.get(cpu)
+    touch = cpu.interleaver.touch
+    if touch is not None:
+        touch(cpu.host, Access.READ)
+    c = cache.cpu_slab.get(cpu.cpu_id)
     return c is not None and c.slab is not None
 
 
@@ -76,13 +79,12 @@ class FlushByInterrupt:
         await self._slub.read_cpu_slabs
         asked: list[Signal] = []
         machine.running.preempt_disable()
-        for cpu in machine.online_cpus():
-            if has_cpu_slab(cache, cpu.cpu_id):
-                flushed = Signal(machine.interleaver, f"flush of {cache.name} on {cpu.name}")
-                asked.append(flushed)
-                if (fire := machine.tracepoints.ipi_raise.fire) is not None:
-                    fire(f"{1 << cpu.cpu_id:x}", "flush_cpu_slab")
-                await cpu.mailbox.send(FlushCpuSlab(cache, flushed))
+        for cpu in [cpu for cpu in machine.online_cpus() if has_cpu_slab(cache, cpu)]:
+            flushed = Signal(machine.interleaver, f"flush of {cache.name} on {cpu.name}")
+            asked.append(flushed)
+            if (fire := machine.tracepoints.ipi_raise.fire) is not None:
+                fire(f"{1 << cpu.cpu_id:x}", "flush_cpu_slab")
+            await cpu.mailbox.send(FlushCpuSlab(cache, flushed))
         for flushed in asked:
             await flushed.wait
         machine.running.preempt_enable()
@@ -116,7 +118,7 @@ class FlushByWork:
             await self._slub.read_cpu_slabs
             queued: list[WorkItem] = []
             for cpu in machine.online_cpus():
-                if has_cpu_slab(cache, cpu.cpu_id):
+                if has_cpu_slab(cache, cpu):
                     work = self._work_of(cpu.cpu_id)
                     self._cache[cpu.cpu_id] = cache
                     await machine.workqueues.queue_work_on(cpu.cpu_id, work)

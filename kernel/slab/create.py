@@ -57,6 +57,7 @@ async def _create_cache(slub: Slub, name: str, size: int, align: int, flags: int
     if not await init_kmem_cache_nodes(slub, cache):
         await kmem_cache_free(slub, slub.kmem_cache, address)
         return None
+    slub.list_changes()
     slub.slab_caches.insert(0, cache)
     machine.count("caches_created")
     if (fire := machine.tracepoints.kmem_cache_create.fire) is not None:
@@ -101,6 +102,7 @@ async def _boot_cache(slub: Slub, name: str, size: int) -> KmemCache:
             await early_kmem_cache_node_alloc(slub, cache, node)
     else:
         await init_kmem_cache_nodes(slub, cache)
+    slub.list_changes()
     slub.slab_caches.insert(0, cache)
     return cache
 

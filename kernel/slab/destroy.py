@@ -35,6 +35,7 @@ async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
             machine.printk("warning", message)
             machine.remaining_objects(cache.name)
             return False
+        slub.list_changes()
         slub.slab_caches.remove(cache)
     if cache.flags & SLAB_TYPESAFE_BY_RCU:
         await machine.rcu.rcu_barrier()
@@ -51,7 +52,7 @@ async def shutdown_cache(slub: Slub, cache: KmemCache) -> bool:
     """Give back every slab; whether some could not be (``__kmem_cache_shutdown``)."""
     await slub.cpu_flush.flush_all_cpus_locked(cache)
     remain = False
-    for node in list(cache.node):
+    for node in sorted(slub.machine.nodes):
         await cache.read_node
         n = slub.get_node(cache, node)
         if not n:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors import Access
 from ..memory import free_structure
 from ..pages import page_frame
 from ..stack import kernel_name
@@ -57,6 +58,7 @@ async def slab_free_slow(slub: Slub, cache: KmemCache, slab: Slab, bit: int) -> 
     await cache.read_node
     n = slub.get_node(cache, slab.node)
     async with n.list_lock.irqsave():
+        cache.freelist_touched(Access.WRITE)
         was_full = not slab.free_mask
         slab.free_mask |= bit
         slab.inuse -= 1

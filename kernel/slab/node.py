@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors import Access
 from ..memory import allocated
 from ..rcu import RcuHead
 from .cache import KMEM_CACHE_NODE_SIZE, KmemCacheNode
@@ -69,6 +70,7 @@ async def deactivate_slab(slub: Slub, cache: KmemCache, slab: Slab, freelist: in
     n = slub.get_node(cache, slab.node)
     if (fire := slub.machine.tracepoints.slab_deactivate.fire) is not None:
         fire(cache.name, slab.pfn, slab.node, slab.inuse)
+    cache.freelist_touched(Access.READ)
     remote_frees = bool(slab.free_mask)
     empty = False
     if freelist or slab.free_mask:
@@ -89,6 +91,7 @@ async def deactivate_slab(slub: Slub, cache: KmemCache, slab: Slab, freelist: in
 
 
 def _splice(slab: Slab, freelist: int) -> None:
+    slab.cache.freelist_touched(Access.WRITE)
     slab.free_mask |= freelist
     slab.inuse -= freelist.bit_count()
     slab.frozen = False

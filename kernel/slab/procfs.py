@@ -25,13 +25,14 @@ async def read_slabinfo(slub: Slub) -> str:
     async with slub.slab_mutex:
         for cache in list(slub.slab_caches):
             slabs = objects = free = 0
-            for node in sorted(cache.node):
+            for node in sorted(slub.machine.nodes):
                 await cache.read_node
                 n = slub.get_node(cache, node)
                 if n:
+                    await cache.read_nr_partial
                     slabs += n.nr_slabs
                     objects += n.total_objects
-                    free += await count_partial(n, free=True)
+                    free += await count_partial(cache, n, free=True)
             geometry = cache.geometry
             lines.append(
                 f"{cache.name:<17} {objects - free:6} {objects:6} {cache.size:6}"

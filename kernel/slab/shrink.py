@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors import Access
 from .node import dec_slabs_node, free_slab
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ async def kmem_cache_shrink(slub: Slub, cache: KmemCache) -> bool:
 async def do_shrink(slub: Slub, cache: KmemCache) -> bool:
     """Discard empty slabs and sort the partial list of each node; whether slabs remain."""
     remain = False
-    for node in list(cache.node):
+    for node in sorted(slub.machine.nodes):
         await cache.read_node
         n = slub.get_node(cache, node)
         if not n:
@@ -36,6 +37,7 @@ async def do_shrink(slub: Slub, cache: KmemCache) -> bool:
             promoted: list[list[Slab]] = [[] for _ in range(SHRINK_PROMOTE_MAX)]
             rest: list[Slab] = []
             for slab in n.partial:
+                cache.freelist_touched(Access.READ)
                 free = slab.objects - slab.inuse
                 slub.machine.bug_on(free <= 0, f"full slab on the partial list of {cache.name}")
                 if free == slab.objects:

@@ -11,7 +11,6 @@ from ..node_states import NodeMask
 from .cache import KmemCache, KmemCacheNode
 
 if TYPE_CHECKING:
-    from ...actors import Actor
     from ..machine import Machine
     from ..releases import Kernel
     from .cache import Slab
@@ -32,6 +31,8 @@ class Slub:
         self.slab_mutex = Mutex(machine, "slab_mutex")
         self.flush_lock = Mutex(machine, "flush_lock")
         self.slab_caches: list[KmemCache] = []
+        self.list_resource = machine.interleaver.resource("slab_caches")
+        self.read_list = Op(OpKind.READ, self.list_resource)
         self.slab_nodes = NodeMask()
         nodes = machine.interleaver.resource("slab_nodes")
         self.read_slab_nodes = Op(OpKind.READ, nodes)
@@ -39,20 +40,25 @@ class Slub:
         self.slabs: dict[int, Slab] = {}
         self.structures: dict[int, KmemCache | KmemCacheNode] = {}  # living ones by address
         # Which processors have a slab of a cache, looked at by others: the steps of each of them count.
-        self.read_cpu_slabs = Op(OpKind.READ, machine.interleaver.resource("cpu_slab of every cpu"), perform=self._peek)
+        self.read_cpu_slabs = Op(OpKind.READ, machine.interleaver.resource("cpu_slab of every cpu"))
         self.cpu_flush = kernel.cpu_flush(self)
         # The boot caches, set by kmem_cache_init.
         self.kmem_cache_node: KmemCache
         self.kmem_cache: KmemCache
 
-    def _peek(self, _: Actor) -> None:
+    def list_changes(self) -> None:
+        """Declare, under ``slab_mutex``, what those will see who find a cache by name without it."""
         touch = self.machine.interleaver.touch
         if touch is not None:
-            for cpu in self.machine.cpus.values():
-                touch(cpu.host, Access.READ)
+            touch(self.list_resource, Access.WRITE)
+
+    async def look_up(self, name: str) -> KmemCache | None:
+        """The cache called `name`, as /sys/kernel/slab finds it: without ``slab_mutex``."""
+        await self.read_list
+        return self.find(name)
 
     def find(self, name: str) -> KmemCache | None:
-        """The cache called `name`, as /sys/kernel/slab finds it."""
+        """The cache called `name`; under ``slab_mutex``."""
         return next((cache for cache in self.slab_caches if cache.name == name), None)
 
     def get_node(self, cache: KmemCache, node: int) -> KmemCacheNode:

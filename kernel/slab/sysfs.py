@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors import Access
 from .shrink import kmem_cache_shrink
 
 if TYPE_CHECKING:
@@ -92,20 +93,21 @@ async def _total_objects(cache: KmemCache, n: KmemCacheNode) -> int:
     return n.total_objects
 
 
-async def count_partial(n: KmemCacheNode, *, free: bool) -> int:
+async def count_partial(cache: KmemCache, n: KmemCacheNode, *, free: bool) -> int:
     """Objects on a node's partial list: the free ones, or those in use."""
     async with n.list_lock.irqsave():
+        cache.freelist_touched(Access.READ)  # objects are freed into listed slabs without the lock
         return sum(slab.objects - slab.inuse if free else slab.inuse for slab in n.partial)
 
 
 async def _objects(cache: KmemCache, n: KmemCacheNode) -> int:
     # Full slabs and those of processors count as used up.
     await cache.read_nr_partial
-    return n.total_objects - await count_partial(n, free=True)
+    return n.total_objects - await count_partial(cache, n, free=True)
 
 
-async def _objects_partial(_: KmemCache, n: KmemCacheNode) -> int:
-    return await count_partial(n, free=False)
+async def _objects_partial(cache: KmemCache, n: KmemCacheNode) -> int:
+    return await count_partial(cache, n, free=False)
 
 
 COUNTED: dict[str, Callable[[KmemCache, KmemCacheNode], Awaitable[int]]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import concurrent_software, convul, work_stealing
+from . import concurrent_software, convul, inspect, safestack, work_stealing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 PROGRAMS: dict[str, Program] = {
     **concurrent_software.PROGRAMS,
+    "CB/stringbuffer-jdk1.4": inspect.PROGRAMS["CB/stringbuffer-jdk1.4"],
     **work_stealing.PROGRAMS,
     **convul.PROGRAMS,
+    **inspect.PROGRAMS,
+    **safestack.PROGRAMS,
 }

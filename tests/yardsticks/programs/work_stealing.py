@@ -65,6 +65,8 @@ class SpinLock:
 class Silent:
     """Keeps no record of where the threads are."""
 
+    records = False
+
     async def enter(self, thread: int) -> None:
         """`thread` calls a function."""
 
@@ -77,6 +79,8 @@ class Silent:
 
 class CallStacks(Silent):
     """A vector with a call stack for each thread, which every thread makes longer when it needs to, without a lock."""
+
+    records = True
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -133,6 +137,7 @@ class Queue:
 
     async def steal(self, thief: int) -> int | None:
         """Take the oldest element."""
+        found = None
         await self._trace.enter(thief)
         await self._acquire(thief)
         await self._trace.note(thief)
@@ -145,7 +150,6 @@ class Queue:
         else:
             await self._trace.note(thief)
             await store(self._head, head)
-            found = None
         await self._trace.note(thief)
         await self._release(thief)
         await self._trace.leave(thief)
@@ -249,9 +253,9 @@ class Queue:
     async def _note_index(self, thread: int, index: int) -> None:
         """Note how far from the head `index` is: where there is a record, that needs a look at the head."""
         await self._trace.note(thread)
-        if isinstance(self._trace, CallStacks) and index < await load(self._head):
-            await self._mask.read()
-        if isinstance(self._trace, CallStacks):
+        if self._trace.records:
+            if index < await load(self._head):
+                await self._mask.read()
             await load(self._head)
 
     async def _acquire(self, thread: int) -> None:
@@ -307,7 +311,7 @@ ONE_AFTER_THE_OTHER = [(ITEMS, ITEMS)]
 
 
 async def work_steal_queue(world: World) -> None:
-    """The owner overwrites the element a thief has claimed but not yet read, so one item is lost, another done twice."""
+    """The owner overwrites an element that a thief has claimed but not yet read, and the new one is done twice."""
     trace = Silent()
     await share_work(world, Queue(world, world.mutex("lock"), trace, 0), trace, IN_TURNS)
 
