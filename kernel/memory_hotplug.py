@@ -12,20 +12,17 @@ whole).
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from ..actors import Op, OpKind
 from ..actors.hotplug import MemoryEvent, MemoryNotify, NotifierChain, OfflineMemory, OnlineMemory
 from ..actors.numa import OfflineBlocks, OnlineBlocks
 from ..actors.signal import Reply, ask
-from .locks import Mutex, PercpuRwsem, RwSemaphore
+from .locks import Mutex, PercpuRwsem, RwSemaphore, Together
 from .node_states import NodeMask
 from .stack import show_as
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from ..actors import Actor, HotplugNotifier
     from .machine import Machine
 
@@ -37,7 +34,7 @@ show_as(NotifierChain.call, "blocking_notifier_call_chain")
 class HotplugSection(Protocol):
     """Seam: what a memory-hotplug operation holds from beginning to end."""
 
-    def held(self, hotplug: MemoryHotplug) -> AbstractAsyncContextManager[None]:
+    def held(self, hotplug: MemoryHotplug) -> Together:
         """The locks of one operation."""
         ...
 
@@ -45,21 +42,19 @@ class HotplugSection(Protocol):
 class LockMemoryHotplug:
     """Up to 3.15: a mutex against other memory hotplug, and nothing against anybody else (``lock_memory_hotplug``)."""
 
-    @asynccontextmanager
-    async def held(self, hotplug: MemoryHotplug) -> AsyncIterator[None]:
+    def held(self, hotplug: MemoryHotplug) -> Together:
         """The mutex."""
-        async with hotplug.mem_hotplug_mutex:
-            yield
+        mutex = hotplug.mem_hotplug_mutex
+        return Together((mutex.lock, mutex.unlock))
 
 
 class MemHotplugBegin:
     """From 3.16: keeps out everyone who has said ``get_online_mems`` (``mem_hotplug_begin``)."""
 
-    @asynccontextmanager
-    async def held(self, hotplug: MemoryHotplug) -> AsyncIterator[None]:
+    def held(self, hotplug: MemoryHotplug) -> Together:
         """The read side of the CPU-hotplug lock, then the write side of the memory-hotplug lock."""
-        async with hotplug.cpu_hotplug_lock.read(), hotplug.mem_hotplug_lock:
-            yield
+        cpus, memory = hotplug.cpu_hotplug_lock, hotplug.mem_hotplug_lock
+        return Together((cpus.down_read, cpus.up_read), (memory.down_write, memory.up_write))
 
 
 class NodeWatch:

@@ -72,6 +72,7 @@ class Steady(Strategy):
         self._ordinal = 0
         self._heap: list[tuple[int, int, Actor]] = []
         self._woken = 0
+        self._order: dict[int, int] = {}
         self._living: dict[int, Actor] = {}
 
     def begin(self, interleaver: Interleaver) -> None:
@@ -82,10 +83,15 @@ class Steady(Strategy):
     def on_enabled(self, actor: Actor) -> None:
         """Queue the actor before those that wait already, or, where it has not begun, in order of birth."""
         actor.stamp += 1
-        self._living[actor.serial] = actor
-        self._woken -= 1
-        order = actor.serial if actor.pending is START else self._woken
-        heappush(self._heap, (order, actor.stamp, actor))
+        serial, op = actor.serial, actor.pending
+        self._living[serial] = actor
+        if op is START:
+            self._order[serial] = serial
+        elif op.admit is not None or serial not in self._order:
+            self._woken -= 1
+            self._order[serial] = self._woken
+        # Otherwise it was only interrupted, and goes on where it was in the queue.
+        heappush(self._heap, (self._order[serial], actor.stamp, actor))
 
     def on_step(self, actor: Actor, op: Op) -> None:
         """Count the step: it names the points that follow."""

@@ -10,3 +10,4 @@ from .mutex import Mutex as Mutex
 from .percpu_rwsem import PercpuRwsem as PercpuRwsem
 from .rwsem import RwSemaphore as RwSemaphore
 from .spinlock import Spinlock as Spinlock
+from .together import Together as Together

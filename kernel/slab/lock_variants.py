@@ -14,12 +14,11 @@ All are taken before ``slab_mutex``; shrink takes no ``slab_mutex`` in any of th
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from ..locks import Together
 
+if TYPE_CHECKING:
     from ..locks.percpu_rwsem import PercpuRwsem
     from .slub import Slub
 
@@ -27,33 +26,27 @@ if TYPE_CHECKING:
 class SlabHotplugLocks(Protocol):
     """Seam: what keeps hotplug away from the life of caches."""
 
-    def creating(self, slub: Slub) -> AbstractAsyncContextManager[None]:
+    def creating(self, slub: Slub) -> Together:
         """Held around the creation of a cache."""
         ...
 
-    def destroying(self, slub: Slub) -> AbstractAsyncContextManager[None]:
+    def destroying(self, slub: Slub) -> Together:
         """Held around the removal of a cache from the list."""
         ...
 
-    def shrinking(self, slub: Slub) -> AbstractAsyncContextManager[None]:
+    def shrinking(self, slub: Slub) -> Together:
         """Held around shrinking."""
         ...
 
 
-@asynccontextmanager
-async def _read_sides(*locks: PercpuRwsem) -> AsyncIterator[None]:
-    for lock in locks:
-        await lock.down_read()
-    yield
-    # Only reached when the block ended normally: a thread that dies keeps its locks, as in the kernel.
-    for lock in reversed(locks):
-        await lock.up_read()
+def _read_sides(*locks: PercpuRwsem) -> Together:
+    return Together(*((lock.down_read, lock.up_read) for lock in locks))
 
 
 class NoHotplugLocks:
     """Up to 3.15, and 5.12 to 5.14."""
 
-    def creating(self, slub: Slub) -> AbstractAsyncContextManager[None]:
+    def creating(self, slub: Slub) -> Together:
         """Nothing."""
         return _read_sides()
 
@@ -64,7 +57,7 @@ class NoHotplugLocks:
 class CpusAndMemoryLocks:
     """3.16 to 5.11."""
 
-    def creating(self, slub: Slub) -> AbstractAsyncContextManager[None]:
+    def creating(self, slub: Slub) -> Together:
         """get_online_cpus(), get_online_mems()."""
         hotplug = slub.machine.memory_hotplug
         return _read_sides(hotplug.cpu_hotplug_lock, hotplug.mem_hotplug_lock)
@@ -76,6 +69,6 @@ class CpusAndMemoryLocks:
 class CpusWhereFlushed(NoHotplugLocks):
     """From 5.15: destroying flushes processors under ``slab_mutex``, so their hotplug lock comes first."""
 
-    def destroying(self, slub: Slub) -> AbstractAsyncContextManager[None]:
+    def destroying(self, slub: Slub) -> Together:
         """cpus_read_lock()."""
         return _read_sides(slub.machine.memory_hotplug.cpu_hotplug_lock)

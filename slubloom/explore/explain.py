@@ -83,7 +83,7 @@ def _look_at(
     block = [event for event in history.events[begun.index + 1 :] if event.serial != switch.after]
     needed = history.step_of(switch.after, first)
     if needed is not None and first > 1:
-        partner = next((event for event in block if event.conflicts(needed)), None)
+        partner = _partner(block, needed)
         if partner is not None:
             order[needed.serial, needed.step] = needed
             order[partner.serial, partner.step] = partner
@@ -95,11 +95,18 @@ def _look_at(
     if too_early is None:
         return
     held_back = history.step_of(switch.after, last + 1) or _unmade(too_early)
-    partner = next((event for event in block if event.conflicts(too_early)), None)
+    partner = _partner(block, too_early)
     if partner is not None:
         order[partner.serial, partner.step] = partner
         order[held_back.serial, held_back.step] = held_back
         flips.append(Flip(too_early, partner, tuple(moved)))
+
+
+def _partner(block: Sequence[Event], step: Event) -> Event | None:
+    """The first step of `block` whose order with `step` matters, by what the two are about or else by side effects."""
+    return next((event for event in block if event.conflicts(step)), None) or next(
+        (event for event in block if event.affects(step)), None
+    )
 
 
 def _fails(laboratory: Laboratory, trial: Trial, switch: Switch, step: int) -> bool:

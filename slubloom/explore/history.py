@@ -44,6 +44,8 @@ class Event:
     is_thread: bool
     kind: OpKind
     resource: str
+    identity: int
+    access: Access
     host: int
     stack: tuple[str, ...]
     footprint: dict[int, Access] = field(default_factory=dict)
@@ -66,7 +68,16 @@ class Event:
         return f"{self.where}: {self.phrase}" if self.where else self.phrase
 
     def conflicts(self, other: Event) -> bool:
-        """Whether the order of the two steps can matter to what they do (not only to who has which processor)."""
+        """Whether the order of the two steps' operations can matter."""
+        return (
+            self.host != other.host
+            and self.identity == other.identity
+            and bool(self.identity)
+            and conflict(self.access, other.access)
+        )
+
+    def affects(self, other: Event) -> bool:
+        """Whether the order of the two steps can matter in any way."""
         return self.host != other.host and any(
             identity in other.footprint and conflict(access, other.footprint[identity])
             for identity, access in self.footprint.items()
@@ -92,6 +103,8 @@ class History:
             is_thread=isinstance(actor, KernelThread | SoftIrq) or actor.cpu_id < 0 and not actor.daemon,
             kind=op.kind,
             resource=op.resource.name,
+            identity=op.resource.identity,
+            access=op.access,
             host=actor.host.identity,
             stack=stack_of(actor),
         )

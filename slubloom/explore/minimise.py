@@ -165,6 +165,10 @@ def _delta_debug(current: Callable[[], tuple[Deviation, ...]], try_out: Callable
 def _pull_together(deviations: tuple[Deviation, ...], try_out: Callable[[Sequence[Deviation]], bool]) -> bool:
     """Replace pairs of switches by one of the two moved to the place of the other; whether that helped."""
     switches = [deviation for deviation in deviations if isinstance(deviation, Switch)]
+    for switch in switches:
+        rest = [deviation for deviation in deviations if deviation is not switch]
+        if switch.after != BEGINNING and try_out([Switch(BEGINNING, 0, switch.to), *rest]):
+            return True
     for index, switch in enumerate(switches):
         for other in switches[:index] + switches[index + 1 :]:
             rest = [deviation for deviation in deviations if deviation not in (switch, other)]

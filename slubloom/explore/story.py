@@ -24,12 +24,32 @@ BLOCK_LINES = 8
 
 
 @dataclass(slots=True)
+class _Line:
+    """What one actor did in one function, a phrase for each step.  ``matters`` where it is part of the explanation."""
+
+    where: str
+    phrases: list[str]
+    mark: str = ""
+    matters: bool = False
+
+    @property
+    def text(self) -> str:
+        """The line, a verb said once for all that it is about."""
+        said: list[str] = []
+        verb = ""
+        for phrase in dict.fromkeys(self.phrases):
+            first, _, rest = phrase.partition(" ")
+            said.append(rest if rest and first == verb else phrase)
+            verb = first
+        return f"{self.where}: {', '.join(said)}" if self.where else ", ".join(said)
+
+
+@dataclass(slots=True)
 class _Block:
     """What one actor did before another one went on."""
 
     serial: int
-    lines: list[str] = field(default_factory=list)
-    marks: list[str] = field(default_factory=list)
+    lines: list[_Line] = field(default_factory=list)
 
 
 def tell(events: Sequence[Event], marked: Sequence[Event] = (), *, end: str = "", lines_max: int = 0) -> list[str]:
@@ -38,7 +58,7 @@ def tell(events: Sequence[Event], marked: Sequence[Event] = (), *, end: str = ""
     With `lines_max` only the last lines are told, those before are counted.
     """
     letters = {(event.serial, event.step): chr(ord("A") + number % 26) for number, event in enumerate(marked)}
-    blocks = _blocks(events, letters)
+    blocks = _blocks(events, letters, {event.identity for event in marked})
     names = {event.serial: event for event in events}
     columns = list(dict.fromkeys(block.serial for block in blocks))
     if len(columns) > COLUMNS_MAX:  # those that have most to tell
@@ -49,7 +69,8 @@ def tell(events: Sequence[Event], marked: Sequence[Event] = (), *, end: str = ""
     body = [line for block in blocks if block.serial in columns for line in _rows(block, columns, width)]
     if end:
         last = events[-1].serial if events and events[-1].serial in columns else None
-        body += _rows(_Block(last, [f"*** {end} ***"], [""]), columns, width) if last is not None else [f"    {end}"]
+        outcome = _Line("", [f"*** {end} ***"], matters=True)
+        body += [f"    {end}"] if last is None else _rows(_Block(last, [outcome]), columns, width)
     if lines_max and len(body) > lines_max:
         body = [f"    … {len(body) - lines_max + 1} lines before", *body[1 - lines_max :]]
     head = "    " + "".join(f"{_title(names[serial]):<{width + 2}}" for serial in columns).rstrip()
@@ -61,26 +82,23 @@ def _title(event: Event) -> str:
     return event.actor if event.cpu < 0 else f"{event.actor} (CPU {event.cpu})"
 
 
-def _blocks(events: Sequence[Event], letters: dict[tuple[int, int], str]) -> list[_Block]:
+def _blocks(events: Sequence[Event], letters: dict[tuple[int, int], str], about: set[int]) -> list[_Block]:
     """Group the steps worth telling by actor, in order; steps of one function share a line."""
     shared = shared_identities(list(events))
     blocks: list[_Block] = []
-    function = ""
     for event in events:
-        letter = letters.get((event.serial, event.step), "")
-        if not letter and not _worth_telling(event, shared):
+        mark = letters.get((event.serial, event.step), "")
+        if not mark and not _worth_telling(event, shared):
             continue
         if not blocks or blocks[-1].serial != event.serial:
             blocks.append(_Block(event.serial))
-            function = "\0"
-        block = blocks[-1]
-        if event.where == function and not letter and block.lines and not block.marks[-1]:
-            if not block.lines[-1].endswith(event.phrase):
-                block.lines[-1] += f", {event.phrase}"
+        lines = blocks[-1].lines
+        matters = bool(mark) or not about or event.identity in about or event.kind is OpKind.SEND
+        last = lines[-1] if lines else None
+        if last is not None and last.where == event.where and not mark and not last.mark and last.matters == matters:
+            last.phrases.append(event.phrase)
         else:
-            block.lines.append(event.text)
-            block.marks.append(letter)
-        function = event.where
+            lines.append(_Line(event.where, [event.phrase], mark, matters))
     return blocks
 
 
@@ -93,20 +111,23 @@ def _worth_telling(event: Event, shared: dict[int, None]) -> bool:
 
 
 def _rows(block: _Block, columns: Sequence[int], width: int) -> Iterator[str]:
-    """The lines of one block, in its column."""
+    """The lines of one block, in its column: those that matter, and the first and the last."""
     position = columns.index(block.serial)
-    lines, marks = block.lines, block.marks
-    if len(lines) > BLOCK_LINES:
-        told = [index for index in range(len(lines)) if marks[index] or index < 2 or index >= len(lines) - 3]
-        left_out = len(lines) - len(told)
-        lines = [lines[index] for index in told]
-        marks = [marks[index] for index in told]
-        lines.insert(2, f"… {left_out} more")
-        marks.insert(2, "")
-    for line, mark in zip(lines, marks, strict=True):
-        for number, piece in enumerate(textwrap.wrap(line, width - 2, subsequent_indent="  ")):
-            margin = f"{mark:<3} " if not number else "    "
-            yield (margin + " " * position * (width + 2) + piece).rstrip()
+    indent = " " * position * (width + 2)
+    lines = block.lines
+    told = {0, len(lines) - 1} | {index for index, line in enumerate(lines) if line.matters}
+    if len(told) > BLOCK_LINES:
+        inner = sorted(index for index in told if lines[index].mark or index < 2 or index >= len(lines) - 3)
+        told = set(inner)
+    before = -1
+    for index in sorted(told):
+        if index - before > 1:
+            yield f"    {indent}…"
+        before = index
+        line = lines[index]
+        for number, piece in enumerate(textwrap.wrap(line.text, width - 2, subsequent_indent="  ")):
+            margin = f"{line.mark:<3} " if not number else "    "
+            yield (margin + indent + piece).rstrip()
 
 
 def summary(explanation: Explanation, *, lines_max: int = 0) -> list[str]:

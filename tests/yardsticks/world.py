@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from slubloom.actors import Actor, Death, Interleaver, Op, OpKind, Outcome
+from slubloom.actors import Access, Actor, Death, Interleaver, Op, OpKind, Outcome
 from slubloom.actors.gate import Gate
 
 if TYPE_CHECKING:
@@ -39,10 +39,11 @@ class Failed(Death):
 class World:
     """One run of a program.  ``failures`` has what went wrong, first things first."""
 
-    def __init__(self, interleaver: Interleaver) -> None:
+    def __init__(self, interleaver: Interleaver, on_failure: Callable[[str], object] | None = None) -> None:
         self.interleaver = interleaver
         self.failures: list[str] = []
-        interleaver.on_deadlock = lambda stuck: self.failures.append(f"deadlock of {len(stuck)}")
+        self._on_failure = on_failure
+        interleaver.on_deadlock = lambda stuck: self._failed(f"deadlock of {len(stuck)}")
 
     def start(self, program: Callable[[World], Awaitable[None]]) -> None:
         """Have the main thread run `program`, once the interleaver runs."""
@@ -50,9 +51,14 @@ class World:
 
     def fail(self, what: str) -> None:
         """The bug has shown: end the run."""
-        self.failures.append(what)
+        self._failed(what)
         self.interleaver.stop(Outcome.STOPPED)
         raise Failed(what)
+
+    def _failed(self, what: str) -> None:
+        self.failures.append(what)
+        if self._on_failure is not None:
+            self._on_failure(what)
 
     def check(self, condition: bool, what: str) -> None:
         """An assertion of the program."""
@@ -190,7 +196,7 @@ class Condition:
 
     def __init__(self, world: World, name: str) -> None:
         self._world = world
-        resource = world.interleaver.resource(name)
+        self._resource = resource = world.interleaver.resource(name)
         self._waiting: list[Actor] = []
         self._wait = Op(OpKind.WAIT, resource, admit=self._admit)
         self._signal = Op(OpKind.SIGNAL, resource, perform=self._wake_one)
@@ -198,8 +204,11 @@ class Condition:
 
     async def wait(self, mutex: Mutex) -> None:
         """Give `mutex` up and sleep until signalled, in one step; then take it again (``pthread_cond_wait``)."""
-        me = self._world.interleaver.running
+        interleaver = self._world.interleaver
+        me = interleaver.running
         await mutex.release
+        if interleaver.touch is not None:
+            interleaver.touch(self._resource, Access.WRITE)
         self._waiting.append(me)
         await self._wait
         await mutex.acquire

@@ -164,7 +164,7 @@ class Queue:
         await store(self._tail, tail)
         await self._trace.note(OWNER)
         if await load(self._head) <= tail:
-            found = await (await self._place(tail)).read()
+            found: int | None = await (await self._place(tail)).read()
         else:
             await self._trace.note(OWNER)
             await store(self._tail, tail + 1)
@@ -271,7 +271,9 @@ class Queue:
         await self._trace.leave(thread)
 
 
-async def share_work(world: World, queue: Queue, trace: Silent, rounds: list[tuple[int, int]]) -> None:
+async def share_work(
+    world: World, queue: Queue, trace: Silent, rounds: list[tuple[int, int]], *, note_thieves: bool = False
+) -> None:
     """Push and pop as often as `rounds` say, among thieves; in the end each item was worked on once."""
     items = world.array("item", [0] * ITEMS)
 
@@ -287,9 +289,11 @@ async def share_work(world: World, queue: Queue, trace: Silent, rounds: list[tup
         await trace.leave(thief)
 
     await trace.enter(OWNER)
-    threads: list[Thread] = [
-        await world.create(steal, thief + 1, name=f"thief {thief + 1}") for thief in range(THIEVES)
-    ]
+    threads: list[Thread] = []
+    for thief in range(1, THIEVES + 1):
+        if note_thieves:
+            await trace.note(OWNER)
+        threads.append(await world.create(steal, thief, name=f"thief {thief}"))
     pushed = 0
     for pushes, pops in rounds:
         for _ in range(pushes):
@@ -331,7 +335,7 @@ async def interlocked_work_steal_queue_with_state(world: World) -> None:
 async def state_work_steal_queue(world: World) -> None:
     """The same, where all is pushed before anything is popped."""
     trace = CallStacks(world)
-    await share_work(world, Queue(world, SpinLock(world), trace, 1), trace, ONE_AFTER_THE_OTHER)
+    await share_work(world, Queue(world, SpinLock(world), trace, 1), trace, ONE_AFTER_THE_OTHER, note_thieves=True)
 
 
 PROGRAMS: dict[str, Program] = {
