@@ -98,7 +98,7 @@ class Op(list[Any]):
     that must not fail; both may be None.  ``aux`` is for the owner of the operation.
     """
 
-    __slots__ = ("access", "admission", "admit", "aux", "code", "cost_ns", "kind", "perform", "resource")
+    __slots__ = ("access", "admission", "admit", "aux", "code", "cost_ns", "kind", "perform", "races", "resource")
 
     def __init__(
         self,
@@ -118,6 +118,8 @@ class Op(list[Any]):
         self.access = ACCESS[kind] if access is None else access
         self.admission = admission  # what it does to the resource to find out whether the actor must wait
         self.code = int(kind) + 1
+        # Whether another actor's operation on the resource could come instead: who waits for something comes after it.
+        self.races = bool(self.access) and kind not in (OpKind.WAIT, OpKind.RECEIVE)
         self.admit = admit
         self.perform = perform
         self.cost_ns = COST_NS[kind] if cost_ns is None else cost_ns

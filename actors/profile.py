@@ -39,7 +39,7 @@ class Profile:
             self.decisions += 1
         signature = actor.maker.signature
         self.events[signature] = self.events.get(signature, 0) + 1
-        if op.access:
+        if op.races:
             identity = op.resource.identity
             by_actor = self.accesses.setdefault(identity, {})
             by_actor[signature] = by_actor.get(signature, 0) + 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..actors import WorkerPool
+from ..actors import Access, WorkerPool
 from ..actors.worker_pool import KernelWorker, QueueWork, WorkItem
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Workqueues:
         if (fire := machine.tracepoints.workqueue_queue_work.fire) is not None:
             fire(work.address, work.address, work.queue_name, cpu, cpu)
         pool = self.pools.get(cpu)
+        if (touch := machine.interleaver.touch) is not None:
+            touch(machine.cpus[cpu].host, Access.READ if pool is not None else Access.WRITE)
         if pool is None:
             pool = self.pools[cpu] = WorkerPool(machine.cpus[cpu], self._make_worker)
             machine.interleaver.spawn(pool)

@@ -8,6 +8,7 @@ from .base import Strategy as Strategy
 from .base import TapeError as TapeError
 from .dfs import DepthFirst as DepthFirst
 from .dfs import ExhaustiveSearch as ExhaustiveSearch
+from .kin import Kin as Kin
 from .pct import Pct as Pct
 from .pct import Pct10 as Pct10
 from .pos import Pos as Pos
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..profile import Profile
 
 BY_NAME: dict[str, type[Timed | RandomWalk | Pct | Pos | Urw | Surw]] = {
-    strategy.name: strategy for strategy in (Timed, RandomWalk, Pct, Pct10, Pos, Urw, Surw)
+    strategy.name: strategy for strategy in (Timed, RandomWalk, Pct, Pct10, Pos, Urw, Surw, Kin)
 }
 """Strategies a user can name and that need nothing but a seed, and some of them the profile of a pilot run."""
 

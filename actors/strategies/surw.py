@@ -66,8 +66,13 @@ class Surw(Strategy):
         serial, signature = actor.serial, actor.maker.signature
         self._by_serial[serial] = actor
         self._serial_of[signature] = serial
-        self._weights[serial] = self._expected.get(signature, 0)
-        return self._weights[serial]
+        weight = self._expected.get(signature, 0)
+        self._weigh(actor, weight)
+        return weight
+
+    def _weigh(self, actor: Actor, weight: int) -> None:
+        """Note how many accesses `actor` still has to make, those it will spawn included."""
+        self._weights[actor.serial] = weight
 
     def on_enabled(self, actor: Actor) -> None:
         """Let it be drawn."""
@@ -77,10 +82,10 @@ class Surw(Strategy):
 
     def on_step(self, actor: Actor, op: Op) -> None:
         """An access made: draw whose is the next, and let everybody come as far as theirs."""
-        if op.access and op.resource.identity == self._interesting:
+        if op.races and op.resource.identity == self._interesting:
             serial = actor.serial
             if self._weights[serial]:
-                self._weights[serial] -= 1
+                self._weigh(actor, self._weights[serial] - 1)
             if serial == self._intended or self._intended < 0:
                 self._redraw()
 
@@ -91,14 +96,18 @@ class Surw(Strategy):
         if not weight or serial < 0:
             return
         before = self._weights[serial]
-        self._weights[serial] = max(before - weight, 0)
+        self._weigh(self._by_serial[serial], max(before - weight, 0))
         if serial == self._intended and self._random() * max(before, weight) < weight:
             self._intended = child.serial
 
     def _redraw(self) -> None:
-        weights = self._weights
-        self._intended = weights.find(int(self._random() * weights.total)) if weights.total else -1
+        self._intended = self._draw_intended()
         self._release()
+
+    def _draw_intended(self) -> int:
+        """Whose access is next: an actor's serial number, or -1 where none is expected any more."""
+        weights = self._weights
+        return weights.find(int(self._random() * weights.total)) if weights.total else -1
 
     def _release(self) -> None:
         self._free += self._held
@@ -122,7 +131,7 @@ class Surw(Strategy):
                 if self._intended < 0 or actor.serial == self._intended:
                     return actor.slot
                 op = actor.pending
-                if not op.access or op.resource.identity != self._interesting:
+                if not op.races or op.resource.identity != self._interesting:
                     return actor.slot
                 self._held.append(actor)
             else:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PORTFOLIO = "portfolio"
 
+SEEDS_APART = 1_000_000
+"""Between the seeds of schedules of campaigns with successive seeds: they have no schedule in common."""
+
 
 @dataclass(frozen=True, slots=True)
 class CampaignOptions:
@@ -114,6 +117,7 @@ class Campaign:
         self.options = options
         self.tally = Tally()
         self._on_progress = on_progress
+        self._seed = options.seed * SEEDS_APART
         self._portfolio = Portfolio() if options.strategy == PORTFOLIO else Portfolio({options.strategy: 1.0})
         self._assigned = 0
         self._round = ROUND_FIRST
@@ -128,7 +132,7 @@ class Campaign:
         """Search; what was found."""
         self._begun = time.monotonic()
         with rare_garbage_collection():
-            pilot = Pilot(self.subject, steps_max=self.options.steps_max)
+            pilot = Pilot(self.subject, self._seed, steps_max=self.options.steps_max)
             self._assigned = 1
             self._take_in(pilot.executed)
             while not self._over():
@@ -150,7 +154,8 @@ class Campaign:
             size = min(size, self.options.schedules - self._assigned)
         first, self._assigned = self._assigned, self._assigned + size
         next_strategy = self._portfolio.next_strategy
-        return [Schedule(number, next_strategy(), self.options.seed + number) for number in range(first, first + size)]
+        seed = self._seed
+        return [Schedule(number, next_strategy(), seed + number, seed) for number in range(first, first + size)]
 
     def _take_in(self, executed: Executed) -> None:
         tally = self.tally

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from .subject import Executed
 
-SHARES: dict[str, float] = {"surw": 0.36, "pos": 0.24, "pct": 0.14, "urw": 0.1, "pct10": 0.08, "random": 0.08}
+SHARES: dict[str, float] = {
+    "kin": 0.38,
+    "surw": 0.16,
+    "pos": 0.16,
+    "pct": 0.1,
+    "urw": 0.08,
+    "pct10": 0.06,
+    "random": 0.06,
+}
 """Where the budget goes before anything is known."""
 
 EXPLORED_SHARE = 0.4

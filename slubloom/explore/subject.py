@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 STEPS_MAX = 1_000_000
 """Steps after which a schedule is cut off, unless told otherwise: one that long spins."""
 
-PILOT_SEED = 0
-
 
 class Subject(Protocol):
     """What can be explored.  The same steps must follow from the same decisions, in every process."""
@@ -48,11 +46,15 @@ class ScenarioSubject:
 
 
 class Schedule(NamedTuple):
-    """What decides one run: the number of the schedule in its campaign, and strategy and seed."""
+    """What decides one run: strategy and seed, and the seed of the pilot run whose counts the strategy works from.
+
+    ``number`` is its place in a campaign.
+    """
 
     number: int
     strategy: str
     seed: int
+    pilot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +83,19 @@ def run_subject(
 
 
 class Pilot:
-    """The run before the first: a random walk from a fixed seed, whose counts some strategies want.
+    """The run before the first: a random walk from `seed`, whose counts some strategies want."""
 
-    It depends on the subject only, so strategy and seed are enough to run a schedule again.
-    """
-
-    def __init__(self, subject: Subject, *, steps_max: int = STEPS_MAX) -> None:
-        self.executed, self.profile = _run_pilot(subject, steps_max)
+    def __init__(self, subject: Subject, seed: int = 0, *, steps_max: int = STEPS_MAX) -> None:
+        self.seed = seed
+        self.executed, self.profile = _run_pilot(subject, seed, steps_max)
 
 
-def _run_pilot(subject: Subject, steps_max: int) -> tuple[Executed, Profile]:
-    interleaver = BareInterleaver(RandomWalk(PILOT_SEED), limits=RunLimits(steps_max))
+def _run_pilot(subject: Subject, seed: int, steps_max: int) -> tuple[Executed, Profile]:
+    interleaver = BareInterleaver(RandomWalk(seed), limits=RunLimits(steps_max))
     profile = Profile(interleaver)
     interleaver.observe(profile)
     interleaver.on_spawn = profile.on_spawn
-    schedule = Schedule(0, RandomWalk.name, PILOT_SEED)
+    schedule = Schedule(0, RandomWalk.name, seed, seed)
     return _executed(subject, interleaver, schedule), profile
 
 

@@ -40,10 +40,10 @@ class WorkersDiedError(Exception):
 class _Worker:
     """One process, and what it has been sent and not answered."""
 
-    def __init__(self, context: BaseContext, subject: Subject, steps_max: int) -> None:
+    def __init__(self, context: BaseContext, subject: Subject, seed: int, steps_max: int) -> None:
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]  # every context has it
-            target=_work, args=(theirs, subject, steps_max), daemon=True
+            target=_work, args=(theirs, subject, seed, steps_max), daemon=True
         )
         self.process.start()
         theirs.close()
@@ -64,12 +64,12 @@ class _Worker:
         self.process.join()
 
 
-def _work(connection: Connection, subject: Subject, steps_max: int) -> None:
+def _work(connection: Connection, subject: Subject, seed: int, steps_max: int) -> None:
     """The life of a worker: ends when the campaign closes its end, or with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the campaign's business
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with rare_garbage_collection():
-        pilot = Pilot(subject, steps_max=steps_max)
+        pilot = Pilot(subject, seed, steps_max=steps_max)
         try:
             while True:
                 connection.send(execute(subject, connection.recv(), pilot, steps_max=steps_max))
@@ -90,7 +90,7 @@ class WorkersCampaign(Campaign):
         self._workers = [self._hire() for _ in range(self.options.jobs)]
 
     def _hire(self) -> _Worker:
-        return _Worker(self._context, self.subject, self.options.steps_max)
+        return _Worker(self._context, self.subject, self._seed, self.options.steps_max)
 
     def run(self) -> Tally:
         """Search; what was found."""

@@ -58,7 +58,7 @@ def contest(strategy: Strategy, *, rounds: int = 3) -> tuple[Interleaver, list[s
 
 
 def test_strategies_are_known_by_name_and_an_unknown_name_is_a_key_error() -> None:
-    assert list(BY_NAME) == ["timed", "random", "pct", "pct10", "pos", "urw", "surw"]
+    assert list(BY_NAME) == ["timed", "random", "pct", "pct10", "pos", "urw", "surw", "kin"]
     assert isinstance(make_strategy("random", 3), RandomWalk)
     assert isinstance(make_strategy("timed", 3), Timed)
     with pytest.raises(KeyError):

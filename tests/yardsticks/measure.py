@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .programs import Program
 
-STRATEGIES = ("random", "pct", "pct10", "pos", "urw", "surw", PORTFOLIO)
+STRATEGIES = ("random", "pct", "pct10", "pos", "urw", "surw", "kin", PORTFOLIO)
 COLUMN = {"random": "RW", "pct": "PCT3", "pct10": "PCT10", "pos": "POS", "urw": "URW", "surw": "SURW"}
 
 

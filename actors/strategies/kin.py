@@ -1,0 +1,67 @@
+"""Rendezvous among kin: like actors count as one.
+
+SURW makes every order of the interesting accesses equally likely, so one checker among a hundred writers is first in
+one run of a hundred and one.  But it matters little *which* of a hundred like writers comes first.  Here, as in SURW,
+one shared resource is drawn for the run; every actor is held at its accesses to it, until nobody can do anything else.
+Then one of those held goes on: its kind is drawn first, each kind equally likely, and then the actor among its kind.
+Actors made by the same code, told by their names without numbers, are of one kind.  A bug in which one kind must get
+between two steps of another is found in a number of schedules that does not grow with how many there are.
+
+Not uniform over orders, so it stands beside SURW in the portfolio, not in its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from .surw import Surw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..actor import Actor
+    from ..operation import Op
+
+
+def kind_of(name: str) -> str:
+    """The name of an actor without the number that tells it from its kin: ``kworker`` of ``kworker/1:0``."""
+    return name.rstrip("0123456789/:.#-_") or name
+
+
+class Kin(Surw):
+    """Hold everybody at the accesses that matter in this run, and let one kind after the other go on."""
+
+    name: ClassVar[str] = "kin"
+
+    def on_step(self, actor: Actor, op: Op) -> None:
+        """Whoever was let go on has made its access: again everybody comes as far as theirs."""
+        if op.races and op.resource.identity == self._interesting:
+            self._release()
+
+    def on_spawn(self, parent: int, child: Actor) -> None:
+        """Nobody expects anything of a particular actor here."""
+
+    def pick(self, enabled: Sequence[Actor]) -> int:
+        """Draw uniformly among those that are not held, or else let one that is held go on."""
+        free, interesting = self._free, self._interesting
+        while free:
+            index = int(self._random() * len(free))
+            actor = free[index]
+            if actor.slot >= 0:
+                op = actor.pending
+                if not op.races or op.resource.identity != interesting:
+                    return actor.slot
+                self._held.append(actor)
+            else:
+                del self._listed[actor]
+            free[index] = free[-1]
+            free.pop()
+        kinds: dict[str, list[Actor]] = {}
+        for actor in self._held:
+            if actor.slot >= 0:
+                kinds.setdefault(kind_of(actor.name), []).append(actor)
+        if not kinds:
+            self._release()
+            return int(self._random() * len(enabled))
+        kin = list(kinds.values())[int(self._random() * len(kinds))]
+        return kin[int(self._random() * len(kin))].slot
