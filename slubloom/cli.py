@@ -25,6 +25,7 @@ UNUSABLE, INTERNAL, INTERRUPTED = 2, 3, 130
 
 COMMANDS = {
     "run": "Boot a topology file, run it, report.",
+    "explore": "Search schedules for a violation.",
     "replay": "The same run again, from a token or a trace.",
     "trace": "Look into recorded traces: cat, stats.",
     "topology": "Topology files: check, import, schema.",

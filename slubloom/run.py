@@ -19,14 +19,17 @@ import trio
 from . import __version__
 from .actors import Interleaver, Outcome, RunLimits
 from .actors.free import FreeRunner
-from .actors.strategies import BY_NAME, Replay, TapeError, make_strategy
+from .actors.strategies import BY_NAME, Replay, Steady, TapeError, TolerantReplay, make_strategy
+from .explore.subject import Pilot, ScenarioSubject, signature
 from .kernel import boot
-from .token import Origin, make_token
+from .token import STEADY, Origin, make_token
 from .traces import StreamWriter, make_logger, open_sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from .actors.strategies import Strategy
+    from .actors.strategies.steady import Deviation
     from .kernel import Machine, Violation
     from .topology import Scenario
 
@@ -43,13 +46,17 @@ class UsageError(Exception):
 class RunOptions:
     """How to run a scenario.
 
-    ``tape`` replays recorded decisions (with ``costed`` as in the recorded run) and takes the place of strategy and
-    seed. ``trace`` is FILE, ``-``, ``unix:PATH`` or ``tcp:HOST:PORT``; ``log`` is auto, console, json or off.
+    ``tape`` replays recorded decisions (with ``costed`` as in the recorded run; ``tolerant`` where the scenario has
+    changed since), ``deviations`` the canonical schedule with these: either takes the place of strategy and seed.
+    ``pilot`` is the seed of the pilot run, for strategies that work from one. ``trace`` is FILE, ``-``, ``unix:PATH`` or ``tcp:HOST:PORT``; ``log`` is auto, console, json or off.
     """
 
     strategy: str = "timed"
     seed: int = 0
+    pilot: int = 0
     tape: Sequence[int] | None = None
+    tolerant: bool = False
+    deviations: Sequence[Deviation] | None = None
     costed: bool = False
     interleaver: str = "detached"
     stop_at_violation: bool = True
@@ -78,6 +85,7 @@ class RunResult:
     files_read: dict[str, str]
     tape: tuple[int, ...]
     costed: bool
+    followed: str = ""  # how far a tolerant replay came
 
     @property
     def verdict(self) -> str:
@@ -140,7 +148,7 @@ def run_scenario(scenario: Scenario, options: RunOptions | None = None) -> RunRe
 
 async def run_scenario_async(scenario: Scenario, options: RunOptions) -> RunResult:
     """`run_scenario` for a program that is inside trio already."""
-    interleaver = _make_interleaver(options)
+    interleaver = _make_interleaver(scenario, options)
     if options.on_start is not None:
         options.on_start(interleaver)
     folder = Path(scenario.source).parent if scenario.source else None
@@ -172,7 +180,7 @@ async def run_scenario_async(scenario: Scenario, options: RunOptions) -> RunResu
         return RunResult(
             outcome=outcome,
             violations=tuple(machine.violations),
-            token=_token(scenario, options),
+            token=_token(scenario, options, machine.violations),
             steps=interleaver.steps,
             events=events,
             time_ns=interleaver.now_ns,
@@ -180,6 +188,7 @@ async def run_scenario_async(scenario: Scenario, options: RunOptions) -> RunResu
             files_read=booted.workload.files_read,
             tape=tuple(interleaver.tape),
             costed=interleaver.costed,
+            followed=_followed(interleaver.strategy),
         )
     except BaseException as error:
         failure = f"{type(error).__name__}: {error}"
@@ -189,17 +198,32 @@ async def run_scenario_async(scenario: Scenario, options: RunOptions) -> RunResu
             writer.finish(_end_record(interleaver, machine, failure))
 
 
-def _make_interleaver(options: RunOptions) -> Interleaver:
+def _followed(strategy: Strategy) -> str:
+    """How far a replay that may not fit has come, in words; empty where it fits."""
+    if isinstance(strategy, TolerantReplay) and strategy.position < strategy.length:
+        return f"{strategy.position:,} of {strategy.length:,} recorded decisions"
+    if isinstance(strategy, Steady) and len(strategy.followed) < strategy.given:
+        return f"{len(strategy.followed)} of {strategy.given} recorded deviations"
+    return ""
+
+
+def _make_interleaver(scenario: Scenario, options: RunOptions) -> Interleaver:
     limits = RunLimits(options.steps_max)
     if options.interleaver == "free":
         if options.tape is not None:
             raise UsageError("--interleaver free cannot replay: trio decides, and nothing is recorded")
         return FreeRunner(limits)
+    if options.deviations is not None:
+        return Interleaver(Steady(options.deviations), limits=limits)
     if options.tape is not None:
-        return Interleaver(Replay(options.tape, costed=options.costed), limits=limits)
+        replay = TolerantReplay if options.tolerant else Replay
+        return Interleaver(replay(options.tape, costed=options.costed), limits=limits)
     if options.strategy not in BY_NAME:
         raise UsageError(f"--strategy {options.strategy}: there is no such strategy; there are: {', '.join(BY_NAME)}")
-    return Interleaver(make_strategy(options.strategy, options.seed), limits=limits)
+    profile = None
+    if BY_NAME[options.strategy].needs_profile:
+        profile = Pilot(ScenarioSubject(scenario), options.pilot).profile
+    return Interleaver(make_strategy(options.strategy, options.seed, profile), limits=limits)
 
 
 def _open_trace(scenario: Scenario, options: RunOptions, interleaver: Interleaver) -> StreamWriter:
@@ -217,13 +241,17 @@ def _open_trace(scenario: Scenario, options: RunOptions, interleaver: Interleave
             "release": origin.release,
             "apply": list(origin.apply),
             "revert": list(origin.revert),
+            "document": scenario.document,
         },
         "release": scenario.kernel.release,
         "strategy": "free" if options.interleaver == "free" else options.strategy,
         "seed": options.seed,
+        "pilot": options.pilot,
         "costed": interleaver.costed,
         "stop_at_violation": options.stop_at_violation,
     }
+    if options.deviations is not None:
+        header["strategy"] = STEADY
     if options.tape is not None:
         header["tape"] = pack_tape(options.tape)
     sink = open_sink(options.trace or "-", on_slow=options.on_slow)  # type: ignore[arg-type]  # checked by the command line
@@ -279,10 +307,18 @@ def unpack_tape(packed: bytes) -> list[int]:
     return tape
 
 
-def _token(scenario: Scenario, options: RunOptions) -> str:
+def _token(scenario: Scenario, options: RunOptions, violations: Sequence[Violation]) -> str:
     if options.interleaver == "free" or options.tape is not None:
         return ""
-    return make_token(options.strategy, options.seed, scenario.digest, options.origin)
+    return make_token(
+        options.strategy,
+        options.seed,
+        scenario.section_digests,
+        options.origin,
+        pilot=options.pilot,
+        deviations=options.deviations,
+        found=signature(violations[0]) if violations else "",
+    )
 
 
 @contextmanager

@@ -35,6 +35,8 @@ ViolationKind = Literal[
 ]
 Release = Annotated[str, StringConstraints(pattern=r"^v\d{1,2}\.\d{1,3}(\.\d{1,3})?$")]
 INSTANCES_MAX = 4096
+NOT_RUN = ("title", "description", "machine", "kernel", "explore", "expect")
+"""Sections that have a digest of their own, or no part in what a run does."""
 
 
 def release_key(release: str) -> tuple[int, ...]:
@@ -107,8 +109,8 @@ class EventSection(Model):
 class ExploreSection(Model):
     """``[explore]``: how the schedules of this scenario are best searched."""
 
-    strategy: str = "random"
-    schedules: Annotated[int, Field(ge=1)] = 200
+    strategy: str = "portfolio"
+    schedules: Annotated[int, Field(ge=1)] = 1000
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -162,7 +164,20 @@ class Scenario(Model):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what the file means: the same whatever its place, comments and order of keys."""
-        return hashlib.sha256(canonical(self.model_dump(mode="json", by_alias=True)).encode()).hexdigest()
+        return hashlib.sha256(canonical(self.document).encode()).hexdigest()
+
+    @cached_property
+    def section_digests(self) -> dict[str, str]:
+        """SHA-256 of the machine, of the kernel, and of all the rest that a run depends on."""
+        document = self.document
+        rest = {key: value for key, value in document.items() if key not in NOT_RUN}
+        parts = {"machine": document["machine"], "kernel": document["kernel"], "workload": rest}
+        return {name: hashlib.sha256(canonical(part).encode()).hexdigest() for name, part in parts.items()}
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """What the file means, as plain values."""
+        return self.model_dump(mode="json", by_alias=True)
 
     def expected(self, release: str) -> tuple[str, ...]:
         """The violation kinds expected under `release`, sorted."""

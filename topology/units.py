@@ -8,6 +8,7 @@ CPU_MAX = 8191
 NODE_MAX = 1023
 """The largest processor and node numbers accepted, as the kernel's largest configurations (NR_CPUS, MAX_NUMNODES)."""
 
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -53,6 +54,19 @@ def parse_cpulist(value: object) -> tuple[int, ...]:
     if len(dict.fromkeys(numbers)) != len(numbers):
         raise ValueError("a processor number stands there twice")
     return tuple(sorted(numbers))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds: a number with ms, s, m or h behind it, such as ``60s``; a bare number is seconds.
+
+    Raises:
+        ValueError: anything else, or nothing at all.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|h)?", text.strip())
+    seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match is not None else 0.0
+    if seconds <= 0:
+        raise ValueError(f"{text!r} is not a time; expected a number with ms, s, m or h, such as 60s")
+    return seconds
 
 
 def _parse_ranges(text: str) -> list[int]:

@@ -14,6 +14,7 @@ from .pct import Pct10 as Pct10
 from .pos import Pos as Pos
 from .random import RandomWalk as RandomWalk
 from .replay import Replay as Replay
+from .replay import TolerantReplay as TolerantReplay
 from .steady import Steady as Steady
 from .surw import Surw as Surw
 from .timed import Timed as Timed

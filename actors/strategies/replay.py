@@ -20,7 +20,7 @@ class Replay(Strategy):
     def __init__(self, tape: Sequence[int], *, costed: bool) -> None:
         self.costed = costed
         self._tape = tape
-        self._position = 0
+        self.position = 0  # of the next decision
 
     def pick(self, enabled: Sequence[Actor]) -> int:
         """The recorded actor."""
@@ -31,11 +31,31 @@ class Replay(Strategy):
         return self._next(kind, n)
 
     def _next(self, kind: str, n: int) -> int:
-        position = self._position
+        position = self.position
         if position >= len(self._tape):
             raise TapeError(f"the tape ends after {position} decisions but the run goes on: next is {kind} (1 of {n})")
-        self._position = position + 1
         answer = self._tape[position]
         if answer >= n:
             raise TapeError(f"decision {position} of the tape is {answer} but here is a choice of {n} ({kind})")
+        self.position = position + 1
         return answer
+
+
+class TolerantReplay(Replay):
+    """Follow a tape as far as it fits, then go on with the first answer everywhere.
+
+    ``lost_at`` is the number of the decision at which it stopped to fit, None while it does.
+    """
+
+    def __init__(self, tape: Sequence[int], *, costed: bool) -> None:
+        super().__init__(tape, costed=costed)
+        self.length = len(tape)
+        self.lost_at: int | None = None
+
+    def _next(self, kind: str, n: int) -> int:
+        if self.lost_at is None:
+            try:
+                return super()._next(kind, n)
+            except TapeError:
+                self.lost_at = self.position
+        return 0

@@ -65,6 +65,7 @@ class Steady(Strategy):
                 self._switches[deviation.after, deviation.step] = deviation.to
             else:
                 self._answers[deviation.after, deviation.step, deviation.ordinal] = deviation.answer
+        self.given = len(self._switches) + len(self._answers)
         self.followed: list[Deviation] = []
         self.preemptions = 0  # times an actor had to stop that could have gone on
         self._last: Actor | None = None

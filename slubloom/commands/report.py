@@ -12,10 +12,15 @@ import click
 
 from ..actors import Outcome
 from ..actors.strategies import TapeError
+from ..explore.findings import work_out
+from ..explore.story import summary, tell
+from ..explore.subject import ScenarioSubject, signature
 from ..run import RunOptions, interruptible, run_scenario
+from ..token import STEADY, check_number, make_token
 
 if TYPE_CHECKING:
     from ..actors import Interleaver
+    from ..explore.findings import Smallest
     from ..run import RunResult
     from ..token import Origin
     from ..topology import Scenario
@@ -47,9 +52,21 @@ class Progress:
 
 
 def run_and_report(
-    scenario: Scenario, origin: Origin, *, as_json: bool, on_violation: str, log: str, **how: Any
+    scenario: Scenario,
+    origin: Origin,
+    *,
+    as_json: bool,
+    on_violation: str,
+    log: str,
+    explained: bool = False,
+    found: str = "",
+    **how: Any,
 ) -> int:
-    """Run, print, and return the exit status of design §8."""
+    """Run, print, and return the exit status of design §8.
+
+    With ``explained`` the smallest schedule of what was found follows; `found` is the check number of what a replay is
+    to find again.
+    """
     running: list[Interleaver] = []
     progress = Progress(shown=sys.stderr.isatty() and not as_json)
 
@@ -77,16 +94,64 @@ def run_and_report(
         progress.clear()
     # The trace may be going to standard output: then what is for people goes to standard error.
     to_stderr = options.trace == "-"
+    smallest = _explain(scenario, result) if explained and result.violations else None
     if as_json:
-        click.echo(json.dumps(result.as_json(), indent=2), err=to_stderr)
+        document = result.as_json()
+        if smallest is not None:
+            document["violations"][0]["smallest"] = smallest_as_json(scenario, origin, smallest)
+        click.echo(json.dumps(document, indent=2), err=to_stderr)
     else:
-        _print(scenario, options, result, err=to_stderr)
+        _print(scenario, options, result, smallest, err=to_stderr)
+        _say_whether_found(result, found, err=to_stderr)
     if result.outcome is Outcome.INTERRUPTED:
         return INTERRUPTED
     if not result.violations:
         return CLEAN
     expected = scenario.expected(scenario.kernel.release)
     return CLEAN if sorted(result.kinds()) == sorted(expected) else VIOLATED
+
+
+def _explain(scenario: Scenario, result: RunResult) -> Smallest | None:
+    subject = ScenarioSubject(scenario)
+    return work_out(subject, signature(result.violations[0]), result.tape, costed=result.costed)
+
+
+def smallest_as_json(scenario: Scenario, origin: Origin, smallest: Smallest) -> dict[str, Any]:
+    """The smallest schedule for the result object."""
+    trial, explanation = smallest.trial, smallest.explanation
+    return {
+        "token": smallest_token(scenario, origin, smallest),
+        "preemptions": trial.preemptions,
+        "steps": trial.steps,
+        "replays": explanation.replays,
+        "story": tell(explanation.events, explanation.order, end=trial.violation.title if trial.violation else ""),
+        "order": [f"{event.actor}, {event.text}" for event in explanation.order],
+        "nearest_passing": [
+            {"step": f"{flip.step.actor}, {flip.step.text}", "before": f"{flip.than.actor}, {flip.than.text}"}
+            for flip in explanation.flips[:1]
+        ],
+    }
+
+
+def smallest_token(scenario: Scenario, origin: Origin, smallest: Smallest) -> str:
+    """The token that replays the smallest schedule."""
+    trial = smallest.trial
+    return make_token(
+        STEADY,
+        0,
+        scenario.section_digests,
+        origin,
+        deviations=trial.deviations,
+        found=signature(trial.violation) if trial.violation is not None else "",
+    )
+
+
+def _say_whether_found(result: RunResult, found: str, *, err: bool) -> None:
+    if result.followed:
+        click.echo(f"followed: {result.followed}", err=err)
+    if found:
+        again = any(check_number(signature(violation)) == found for violation in result.violations)
+        click.echo("the same violation as recorded" if again else "NOT the violation that was recorded", err=err)
 
 
 def _save_failure(scenario: Scenario, options: RunOptions) -> None:
@@ -98,25 +163,44 @@ def _save_failure(scenario: Scenario, options: RunOptions) -> None:
         click.echo(f"slubloom: the run up to the failure was saved: {path}", err=True)
 
 
-def _print(scenario: Scenario, options: RunOptions, result: RunResult, *, err: bool) -> None:
+def headline(scenario: Scenario, origin: Origin, how: str) -> list[str]:
+    """What is run, in two lines."""
+    kernel, machine = scenario.kernel, scenario.machine
+    patches = "".join([*(f" +{name}" for name in kernel.apply), *(f" -{name}" for name in kernel.revert)])
+    return [
+        f"{scenario.title or origin.path}",
+        f"  {kernel.release}{patches}, {len(machine.cpus)} CPUs, {len(machine.nodes)} nodes, {how}",
+    ]
+
+
+def _print(
+    scenario: Scenario, options: RunOptions, result: RunResult, smallest: Smallest | None, *, err: bool
+) -> None:
     def say(text: str = "") -> None:
         click.echo(text, err=err)
 
-    kernel = scenario.kernel
-    machine = scenario.machine
-    say(f"{scenario.title or options.origin.path}")
-    patches = "".join([*(f" +{name}" for name in kernel.apply), *(f" -{name}" for name in kernel.revert)])
-    how = "free-running" if options.interleaver == "free" else f"strategy {options.strategy}, seed {options.seed}"
-    say(f"  {kernel.release}{patches}, {len(machine.cpus)} CPUs, {len(machine.nodes)} nodes, {how}")
+    how = f"strategy {options.strategy}, seed {options.seed}"
+    if options.interleaver == "free":
+        how = "free-running"
+    elif options.deviations is not None or options.tape is not None:
+        how = "replayed"
+    for line in headline(scenario, options.origin, how):
+        say(line)
     for violation in result.violations:
         say()
         say(violation.report.rstrip("\n"))
     say()
     if result.violations:
-        expected = sorted(result.kinds()) == sorted(scenario.expected(kernel.release))
+        expected = sorted(result.kinds()) == sorted(scenario.expected(scenario.kernel.release))
         say(f"violated: {', '.join(result.kinds())}{' (as this scenario expects)' if expected else ''}")
         if result.token:
             say(f"replay:   slubloom replay '{result.token}'")
+        if smallest is not None:
+            say()
+            for line in summary(smallest.explanation):
+                say(line)
+            say(f"\nsmallest: slubloom replay '{smallest_token(scenario, options.origin, smallest)}'")
+            say()
     else:
         say(f"clean: {result.outcome.value}")
     counters = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sorted(result.counters.items()))

@@ -112,13 +112,14 @@ def _executed(subject: Subject, interleaver: BareInterleaver, schedule: Schedule
     try:
         outcome = interleaver.run_bare()
     except Exception as error:  # whatever it is, the campaign goes on and reports it
-        return Executed(schedule, Outcome.FAILED, tuple(violations), interleaver.steps, failure=_innermost(error))
+        return Executed(schedule, Outcome.FAILED, tuple(violations), interleaver.steps, failure=innermost(error))
     return Executed(
         schedule, outcome, tuple(violations), interleaver.steps, len(interleaver.tape), fingerprint.digest()
     )
 
 
-def _innermost(error: Exception) -> str:
+def innermost(error: Exception) -> str:
+    """What went wrong, of an exception that may be wrapped in groups."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}"
