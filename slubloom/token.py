@@ -112,7 +112,7 @@ def make_token(
     how = f"{seed}.{pilot}" if pilot else str(seed)
     if deviations is not None:
         strategy, how = STEADY, render_deviations(deviations)
-    return f"{PREFIX}{strategy}:{how}:{digest}:{quote(origin.path, safe='/.-_')}?{query}"
+    return f"{PREFIX}{strategy}:{how}:{digest}:{quote(origin.path, safe='/.-_:[]')}?{query}"
 
 
 def parse_token(text: str, sections: Sequence[str] = ("machine", "kernel", "workload")) -> Token:

@@ -8,6 +8,7 @@ from .errors import TopologyError as TopologyError
 from .gallery import gallery_names as gallery_names
 from .gallery import gallery_path as gallery_path
 from .hwloc import import_hwloc as import_hwloc
+from .load import from_document as from_document
 from .load import load as load
 from .load import loads as loads
 from .machine import Machine as Machine

@@ -79,6 +79,19 @@ def loads(
         if revert:
             kernel["revert"] = [*kernel.get("revert", []), *revert]
     problems += _resolve_import(tree, folder)
+    return _checked(tree, problems, name, source)
+
+
+def from_document(document: dict[str, Any], name: str = "topology") -> Scenario:
+    """A scenario from what a topology file would say, as plain values; `name` is how messages call it.
+
+    Raises:
+        TopologyError: all that is wrong.
+    """
+    return _checked(document, [], name, None)
+
+
+def _checked(tree: dict[str, Any], problems: list[Problem], name: str, source: str | None) -> Scenario:
     scenario = _validate(tree, problems)
     if scenario is None:
         problems += _check_machine_alone(tree, problems)

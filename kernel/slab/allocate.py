@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .slub import Slub
 
 FAST_PATH_NS = 8
-REMOTE_NODE_DEFRAG_COIN = 1024
-REMOTE_NODE_DEFRAG_RATIO = 1000
 
 
 async def kmem_cache_alloc(slub: Slub, cache: KmemCache, gfp: int = GFP_KERNEL) -> int | None:
@@ -151,12 +149,11 @@ async def get_partial(slub: Slub, cache: KmemCache, node: int) -> Slab | None:
 async def get_any_partial(slub: Slub, cache: KmemCache, home: int) -> Slab | None:
     """A partial slab from another node that has more than it needs, the nearest first.
 
-    The kernel looks at other nodes only when a clock-cycle coin says so (``remote_node_defrag_ratio``): a decision
-    here.
+    The kernel looks at other nodes only when a clock-cycle coin says so (``remote_node_defrag_ratio``, in most cases it
+    does): a decision here, and none on a machine of one node.
     """
     machine = slub.machine
-    coin = machine.interleaver.choose("remote node defrag coin", REMOTE_NODE_DEFRAG_COIN)
-    if coin > REMOTE_NODE_DEFRAG_RATIO:
+    if len(machine.nodes) > 1 and machine.interleaver.choose("remote node defrag coin", 2):
         return None
     await machine.pages.read_zonelists
     for node in list(machine.pages.zonelists[home]):
