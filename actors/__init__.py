@@ -23,8 +23,8 @@ from .mailbox import Message as Message
 from .numa import NumaNode as NumaNode
 from .operation import Op as Op
 from .operation import OpKind as OpKind
+from .profile import Profile as Profile
 from .resource import Access as Access
 from .resource import Resource as Resource
-from .profile import Profile as Profile
 from .thread import KernelThread as KernelThread
 from .worker_pool import WorkerPool as WorkerPool

@@ -89,7 +89,7 @@ class Actor:
         self.cpu_id = cpu_id
         self.pid = pid
         self.clock = Clock()
-        self.maker = Maker(interleaver.running.maker.sign(name))  # knows the actor's identity, and what it makes
+        self.maker: Maker = Maker(interleaver.running.maker.sign(name))  # knows the actor's identity, and what it makes
         self.host: Resource = Resource(name, self.maker)  # what the steps of this actor always touch: its processor
         self.step = 0  # steps taken, where the run is observed
         self.pending: Op = START

@@ -12,6 +12,7 @@ from .interleaver import BURST, Interleaver, Outcome
 from .operation import START
 from .strategies.base import TapeError
 
+
 class BareInterleaver(Interleaver):
     """Runs actors to the end of a schedule in one call of `run_bare`."""
 

@@ -29,7 +29,7 @@ class Fingerprint:
 
     def __init__(self, interleaver: Interleaver) -> None:
         self._interleaver = interleaver
-        self._host = interleaver.timers
+        self._host = next(iter(interleaver.hosts))
 
     def before_step(self, actor: Actor, op: Op) -> None:
         """Hash the step about to be made.  On the hot path: no call, no object."""

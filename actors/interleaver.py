@@ -21,17 +21,16 @@ import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from ..traces import Tracepoints
 from .actor import NOT_ENABLED, Actor, Unwind
-from .clock import Clock
 from .operation import Op, OpKind
 from .resource import Access, Maker, Resource
 from .strategies.base import TapeError
+from .timers import TimerDevice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 
         def touch(self, resource: Resource, access: Access) -> object:
             """The step being made touches `resource`."""
+
 
 BURST = 4096
 """Steps between two trio checkpoints."""
@@ -83,7 +83,7 @@ class _Nobody:
     comm = "swapper/0"
 
     def __init__(self) -> None:
-        self.maker = Maker(1)
+        self.maker: Maker = Maker(1)
 
 
 class Interleaver:
@@ -115,14 +115,11 @@ class Interleaver:
         # For what a step touches beyond its operation.
         self.touch: Callable[[Resource, Access], object] | None = strategy.touch if strategy.watches_touches else None
         self.hosts: dict[Resource, None] = {}  # of all actors ever born
-        self.timers = Resource("timers", self.running.maker)
         self._births = 0
         self.on_spawn: Callable[[int, Actor], object] | None = strategy.on_spawn if strategy.watches_steps else None
         self._newborn: list[Actor] = []
         self._failed: Actor | None = None
-        self._timers: list[tuple[int, int, Actor]] = []
         self._timer_device = TimerDevice(self)
-        self._timer_sequence = 0
         self._nursery: trio.Nursery | None = None
         self.watch = strategy.on_enabled if strategy.watches_enabled else None
         self.spawn(self._timer_device)
@@ -184,11 +181,7 @@ class Interleaver:
 
     def set_timer(self, due_ns: int, actor: Actor) -> None:
         """Unblock `actor`, which is blocked in a sleep, when virtual time reaches `due_ns`."""
-        if self.touch is not None:
-            self.touch(self.timers, Access.WRITE)
-        self._timer_sequence += 1
-        heappush(self._timers, (due_ns, self._timer_sequence, actor))
-        self._timer_device.rearm()
+        self._timer_device.set(due_ns, actor)
 
     def timer_ns(self) -> int:
         """The time that timers are set from: under a clock without costs it does not depend on how many steps passed.
@@ -428,67 +421,3 @@ def _not_an_operation(actor: Actor, thing: object) -> TypeError:
         f"{actor.name} awaited {thing!r}, which is no operation of the interleaver: actors await operations, "
         "messages and kernel functions, never trio itself"
     )
-
-
-class TimerDevice(Actor):
-    """The timers of the machine: wakes sleepers when virtual time reaches them.
-
-    Under a costed clock it is an actor like others, whose clock shows the next expiry.  Otherwise time does not pass
-    while anything is enabled, and jumps to the next timer when nothing is.
-    """
-
-    daemon = True
-
-    __slots__ = ("_expire", "reached_ns")
-
-    def __init__(self, interleaver: Interleaver) -> None:
-        super().__init__(interleaver, "timers")
-        self.reached_ns = 0  # where time does not pass by steps: when the last timers expired
-        self._expire = Op(OpKind.TIMER, interleaver.timers, admit=self._admit, perform=self._perform)
-        self.idle_op = self._expire
-
-    async def body(self) -> None:
-        """Let timers expire for ever."""
-        while True:
-            await self._expire
-
-    def _admit(self, actor: Actor) -> None:
-        self.block()
-        self.rearm()
-
-    def rearm(self) -> None:
-        """Follow the earliest timer, which may have changed."""
-        timers = self.interleaver._timers  # the device is half of the interleaver
-        if timers and self.interleaver.costed and self.pending is self._expire:
-            self.disable_self()
-            self.clock = Clock(timers[0][0])
-            self.unblock()
-
-    def disable_self(self) -> None:
-        """Leave the enabled ones, to come back with another time."""
-        self.interleaver.disable(self)
-
-    def fire_when_idle(self) -> bool:
-        """Expire the next timers now, under a clock without costs; false where none is set."""
-        interleaver = self.interleaver
-        timers = interleaver._timers
-        if not timers:
-            return False
-        # Steps take no time here.  Time stamps count them, so they run ahead of the timers' own time.
-        due = timers[0][0]
-        interleaver.now_ns += due - self.reached_ns
-        self.reached_ns = due
-        interleaver.running = self
-        self._perform(self)
-        return True
-
-    def _perform(self, _: Actor) -> None:
-        """Wake all sleepers that are due, in an order the strategy decides."""
-        interleaver = self.interleaver
-        timers = interleaver._timers
-        due: list[Actor] = []
-        now_ns = interleaver.timer_ns()
-        while timers and timers[0][0] <= now_ns:
-            due.append(heappop(timers)[2])
-        while due:
-            due.pop(interleaver.choose("which timer fires first", len(due))).unblock()

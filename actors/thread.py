@@ -83,14 +83,13 @@ class KernelThread(Actor):
         if interleaver.touch is not None:
             interleaver.touch(cpu.host, Access.WRITE)
         if cpu.current is self:
-            if cpu.runs_threads:
+            if cpu.runs_threads and self.slot < 0:
                 # Interleaver.enable, inlined.
-                if self.slot < 0:
-                    enabled = interleaver.enabled
-                    self.slot = len(enabled)
-                    enabled.append(self)
-                    if interleaver.costed or interleaver.watch is not None:
-                        interleaver.announce(self)
+                enabled = interleaver.enabled
+                self.slot = len(enabled)
+                enabled.append(self)
+                if interleaver.costed or interleaver.watch is not None:
+                    interleaver.announce(self)
             if cpu.queue:
                 cpu.settle()
         else:

@@ -22,7 +22,9 @@ class Kthread(FunctionThread):
 
     __slots__ = ("_exited",)
 
-    def __init__(self, machine: Machine, cpu: int, name: str, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, machine: Machine, cpu: int, name: str, function: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         super().__init__(machine, machine.cpus[cpu], name, lambda: self._run(function))
         self._exited = Completion(machine, f"exit of {name}")
 

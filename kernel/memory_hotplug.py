@@ -31,6 +31,7 @@ EINVAL = 22
 
 show_as(NotifierChain.call, "blocking_notifier_call_chain")
 
+
 class HotplugSection(Protocol):
     """Seam: what a memory-hotplug operation holds from beginning to end."""
 
@@ -131,7 +132,10 @@ class MemoryHotplug:
                 await self.memory_notify(MemoryEvent.CANCEL_ONLINE, data)
                 machine.printk("warning", f"online_pages of node {node} failed", errno=error)
                 return error
-            await ask(machine.nodes[node].mailbox, OnlineBlocks(Reply(machine.interleaver, f"node {node} online"), start_pfn, nr_pages))
+            await ask(
+                machine.nodes[node].mailbox,
+                OnlineBlocks(Reply(machine.interleaver, f"node {node} online"), start_pfn, nr_pages),
+            )
             await states.write
             states.set_memory(node)
             states.online.set(node)

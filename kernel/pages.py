@@ -82,7 +82,9 @@ class PageAllocator:
         actor = machine.nodes[node]
         if machine.booting:
             return actor.buddy.allocate(order)
-        pfn: int | None = await ask(actor.mailbox, AllocatePages(Reply(machine.interleaver, f"pages of node {node}"), order))
+        pfn: int | None = await ask(
+            actor.mailbox, AllocatePages(Reply(machine.interleaver, f"pages of node {node}"), order)
+        )
         return pfn
 
     async def free_pages(self, node: int, pfn: int, order: int) -> None:

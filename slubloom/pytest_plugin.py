@@ -6,9 +6,9 @@ An async test that takes the ``machine`` fixture runs as a thread on processor 0
     async def test_nothing_is_lost(machine):
         ...
 
-Without the mark it runs once, in the order of the virtual clocks, as ``slubloom run`` would.  The machine is that of the
-``topology`` fixture: two processors and one node, or what the mark ``topology("FILE", release=…)`` or a fixture of that
-name in the test's own module or conftest says.
+Without the mark it runs once, in the order of the virtual clocks, as ``slubloom run`` would.  The machine is that of
+the ``topology`` fixture: two processors and one node, or what the mark ``topology("FILE", release=…)`` or a fixture of
+that name in the test's own module or conftest says.
 
 Of ``explore``: ``schedules`` (default 100) and ``budget`` ("10s") end the search, ``strategy`` (default the portfolio)
 and ``seed`` direct it; ``expect="use-after-free"`` turns it round: the test passes only if that kind of violation is
@@ -106,7 +106,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     from .explore.tests import AsyncTest
     from .token import TokenError
 
-    scenario: Scenario = arguments.pop("machine")
+    scenario: Any = arguments.pop("machine")
     function: Callable[..., Coroutine[Any, Any, None]] = pyfuncitem.obj
     test = AsyncTest(scenario, lambda machine: function(machine=machine, **arguments), pyfuncitem.nodeid)
     token = pyfuncitem.config.getoption("--slubloom-token")

@@ -48,7 +48,8 @@ class RunOptions:
 
     ``tape`` replays recorded decisions (with ``costed`` as in the recorded run; ``tolerant`` where the scenario has
     changed since), ``deviations`` the canonical schedule with these: either takes the place of strategy and seed.
-    ``pilot`` is the seed of the pilot run, for strategies that work from one. ``trace`` is FILE, ``-``, ``unix:PATH`` or ``tcp:HOST:PORT``; ``log`` is auto, console, json or off.
+    ``pilot`` is the seed of the pilot run, for strategies that work from one.  ``trace`` is FILE, ``-``, ``unix:PATH``
+    or ``tcp:HOST:PORT``; ``log`` is auto, console, json or off.
     """
 
     strategy: str = "timed"

@@ -9,19 +9,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .kernel import Machine as Machine
-from .kernel.kthread import kthread_run as kthread_run
-from .kernel.locks import Completion as Completion
-from .kernel.locks import Mutex as Mutex
-from .kernel.locks import RwSemaphore as RwSemaphore
-from .kernel.locks import Spinlock as Spinlock
-from .kernel.rcu import RcuHead as RcuHead
-from .kernel.slab.allocate import kmem_cache_alloc as kmem_cache_alloc
-from .kernel.slab.allocate import kmem_cache_alloc_node as kmem_cache_alloc_node
-from .kernel.slab.create import kmem_cache_create as kmem_cache_create
-from .kernel.slab.destroy import kmem_cache_destroy as kmem_cache_destroy
-from .kernel.slab.free import kmem_cache_free as kmem_cache_free
-from .kernel.slab.shrink import kmem_cache_shrink as kmem_cache_shrink
+from .kernel import Machine
+from .kernel.kthread import kthread_run
+from .kernel.locks import Completion, Mutex, RwSemaphore, Spinlock
+from .kernel.rcu import RcuHead
+from .kernel.slab.allocate import kmem_cache_alloc, kmem_cache_alloc_node
+from .kernel.slab.create import kmem_cache_create
+from .kernel.slab.destroy import kmem_cache_destroy
+from .kernel.slab.free import kmem_cache_free
+from .kernel.slab.shrink import kmem_cache_shrink
+
+__all__ = [
+    "Completion",
+    "Machine",
+    "Mutex",
+    "RcuHead",
+    "RwSemaphore",
+    "Spinlock",
+    "kmem_cache_alloc",
+    "kmem_cache_alloc_node",
+    "kmem_cache_create",
+    "kmem_cache_destroy",
+    "kmem_cache_free",
+    "kmem_cache_shrink",
+    "kthread_run",
+    "topology",
+]
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -40,4 +40,4 @@ def make_strategy(name: str, seed: int, profile: Profile | None = None) -> Strat
         return cls(seed)  # type: ignore[call-arg]  # those that take a profile say so
     if profile is None:
         raise ValueError(f"strategy {name} needs the profile of a pilot run")
-    return cls(seed, profile)  # type: ignore[call-arg, arg-type]
+    return cls(seed, profile)  # type: ignore[call-arg]

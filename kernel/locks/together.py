@@ -26,5 +26,5 @@ class Together:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if kind is None or issubclass(kind, Exception):
-            for _, leave in reversed(self._pairs):
-                await leave()
+            for pair in reversed(self._pairs):
+                await pair[1]()

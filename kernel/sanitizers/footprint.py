@@ -33,7 +33,7 @@ from ..workload import Workload
 from .kasan import Kasan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ...actors import Actor, Interleaver, Op, Resource
 
@@ -254,7 +254,8 @@ def _instrument(cls: type, audit: FootprintAudit) -> None:
         own = {name for base in bases for name in vars(base).get("__slots__", ())} - {"shadow", "__weakref__"}
     else:
         own = None
-    read, write = cls.__getattribute__, cls.__setattr__
+    read: Callable[[Any, str], Any] = getattr(cls, "__getattribute__")  # noqa: B009  # mypy takes it for bound
+    write: Callable[[Any, str, Any], None] = getattr(cls, "__setattr__")  # noqa: B009
 
     def watched(thing: Any, name: str) -> bool:
         if f"{cls.__name__}.{name}" in NOT_SHARED:
@@ -274,5 +275,5 @@ def _instrument(cls: type, audit: FootprintAudit) -> None:
             audit.touched(thing, name, value, write=True)
         write(thing, name, value)
 
-    cls.__getattribute__ = get  # type: ignore[assignment,method-assign]
-    cls.__setattr__ = put  # type: ignore[assignment,method-assign]
+    setattr(cls, "__getattribute__", get)  # noqa: B010
+    setattr(cls, "__setattr__", put)  # noqa: B010

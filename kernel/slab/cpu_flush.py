@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ...actors import Access, Message, Op, OpKind
+from ...actors import Access, Message
 from ...actors.signal import Signal
 from .node import deactivate_slab
 
@@ -136,4 +136,3 @@ class FlushByWork:
             work = self._slub.machine.workqueues.make_work("flush_cpu_slab", flush_cpu_slab)
             self._works[cpu] = work
         return work
-

@@ -96,7 +96,14 @@ async def kmem_cache_init(slub: Slub) -> None:
 async def _boot_cache(slub: Slub, name: str, size: int) -> KmemCache:
     machine = slub.machine
     geometry = calculate_sizes(size, 0, SLAB_HWCACHE_ALIGN, ctor=False, tunables=slub.tunables)
-    cache = KmemCache(machine.interleaver, name, geometry, SLAB_HWCACHE_ALIGN, ctor=False, address=machine.static_address(KMEM_CACHE_SIZE))
+    cache = KmemCache(
+        machine.interleaver,
+        name,
+        geometry,
+        SLAB_HWCACHE_ALIGN,
+        ctor=False,
+        address=machine.static_address(KMEM_CACHE_SIZE),
+    )
     if name == "kmem_cache_node":
         for node in machine.pages.states.normal_memory:
             await early_kmem_cache_node_alloc(slub, cache, node)

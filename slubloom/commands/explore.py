@@ -48,7 +48,9 @@ DRAWN_EVERY_S = 0.2
 )
 @click.option("--audit", is_flag=True, help="Check that every step declares what it touches; slow.")
 @click.option("--explain/--no-explain", default=True, help="Find and tell the smallest schedule.", show_default=True)
-@click.option("--steps-max", type=click.IntRange(1), default=1_000_000, show_default=True, help="Steps of one schedule.")
+@click.option(
+    "--steps-max", type=click.IntRange(1), default=1_000_000, show_default=True, help="Steps of one schedule."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one result object on standard output, nothing else.")
 def command(  # the options are described where they are declared
     file: str,

@@ -173,9 +173,7 @@ def headline(scenario: Scenario, origin: Origin, how: str) -> list[str]:
     ]
 
 
-def _print(
-    scenario: Scenario, options: RunOptions, result: RunResult, smallest: Smallest | None, *, err: bool
-) -> None:
+def _print(scenario: Scenario, options: RunOptions, result: RunResult, smallest: Smallest | None, *, err: bool) -> None:
     def say(text: str = "") -> None:
         click.echo(text, err=err)
 

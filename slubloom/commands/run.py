@@ -14,7 +14,13 @@ from .options import load_scenario, run_options, scenario_options
 @scenario_options
 @run_options
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Where all randomness comes from.")
-@click.option("--strategy", default="timed", show_default=True, metavar="NAME", help="Who goes next: timed, random, pct, pct10, pos, urw, surw or kin.")
+@click.option(
+    "--strategy",
+    default="timed",
+    show_default=True,
+    metavar="NAME",
+    help="Who goes next: timed, random, pct, pct10, pos, urw, surw or kin.",
+)
 @click.option(
     "--interleaver",
     type=click.Choice(["detached", "free"]),

@@ -75,7 +75,7 @@ class Tally:
 
     @property
     def chance_of_new(self) -> float:
-        """How likely the next schedule is to show a behaviour not seen yet (Good–Turing)."""
+        """How likely the next schedule is to show a behaviour not seen yet (Good-Turing)."""
         return self.seen_once / self.schedules if self.schedules else 1.0
 
     @property
@@ -107,7 +107,8 @@ class Tally:
 class Campaign:
     """Runs the schedules of `options` on `subject`, in this process.
 
-    ``on_progress`` is called after every schedule with the tally; `stop` ends the campaign after the schedule that runs.
+    ``on_progress`` is called after every schedule with the tally; `stop` ends the campaign after the schedule that
+    runs.
     """
 
     def __init__(

@@ -113,6 +113,3 @@ class ExhaustiveCampaign:
             tally.why = f"the bound of {options.schedules:,} schedules (--schedules) was reached"
         elif options.budget_s is not None and tally.seconds >= options.budget_s:
             tally.why = f"the budget of {options.budget_s:g} s (--budget) is used up"
-
-
-

@@ -100,7 +100,7 @@ class History:
             serial=actor.serial,
             step=step,
             cpu=actor.cpu_id,
-            is_thread=isinstance(actor, KernelThread | SoftIrq) or actor.cpu_id < 0 and not actor.daemon,
+            is_thread=isinstance(actor, KernelThread | SoftIrq) or (actor.cpu_id < 0 and not actor.daemon),
             kind=op.kind,
             resource=op.resource.name,
             identity=op.resource.identity,

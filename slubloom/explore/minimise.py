@@ -68,9 +68,7 @@ class Laboratory:
         """Run the canonical schedule with `deviations`."""
         self.replays += 1
         strategy = Steady(deviations)
-        interleaver, violations = run_subject(
-            self.subject, strategy, steps_max=self.steps_max, observers=observers
-        )
+        interleaver, violations = run_subject(self.subject, strategy, steps_max=self.steps_max, observers=observers)
         found = next((violation for violation in violations if signature(violation) == self.wanted), None)
         return Trial(tuple(strategy.followed), strategy.preemptions, interleaver.steps, found)
 

@@ -1,7 +1,7 @@
 """Which strategy the next schedule gets.
 
-No strategy is best everywhere (exploration.md 3.14), so the budget is divided: to begin with as experience suggests, and
-then towards those that still show new behaviours, in rounds.  Everything follows from the results in order of their
+No strategy is best everywhere (exploration.md 3.14), so the budget is divided: to begin with as experience suggests,
+and then towards those that still show new behaviours, in rounds.  Everything follows from the results in order of their
 numbers, so a campaign takes the same course with any number of workers.
 """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .explain import Explanation
 
 WIDTH, COLUMN_MIN, COLUMNS_MAX = 110, 26, 5
-BLOCK_LINES = 8
+BLOCK_LINES, HEAD, TAIL = 8, 2, 3
 """Lines of one actor in a row; of more, the first and the last ones are told."""
 
 
@@ -117,7 +117,7 @@ def _rows(block: _Block, columns: Sequence[int], width: int) -> Iterator[str]:
     lines = block.lines
     told = {0, len(lines) - 1} | {index for index, line in enumerate(lines) if line.matters}
     if len(told) > BLOCK_LINES:
-        inner = sorted(index for index in told if lines[index].mark or index < 2 or index >= len(lines) - 3)
+        inner = sorted(index for index in told if lines[index].mark or index < HEAD or index >= len(lines) - TAIL)
         told = set(inner)
     before = -1
     for index in sorted(told):

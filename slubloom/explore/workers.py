@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
+from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,8 @@ class _Worker:
     def send(self, schedule: Schedule) -> None:
         """Have it run `schedule`; if it has died, that shows when it is waited for."""
         self.sent.append(schedule)
-        try:
+        with suppress(OSError):
             self.connection.send(schedule)
-        except OSError:
-            pass
 
     def end(self) -> None:
         """Stop the process, whatever it does."""

@@ -97,7 +97,7 @@ def test_exactly_what_the_file_expects_is_success_and_anything_else_is_not(seed:
 def test_a_token_replays_the_same_report_byte_for_byte(seed: int) -> None:
     first = slubloom("run", UAF, "--strategy", "random", "--seed", str(seed), "--log", "off", "--json")
     violation = json.loads(first.stdout)["violations"][0]
-    assert len(violation["token"].removesuffix(quote(UAF, safe="/.-_"))) < 40
+    assert len(violation["token"].replace(quote(UAF, safe="/.-_"), "")) < 50
     again = slubloom("replay", violation["token"], "--log", "off", "--json", PYTHONHASHSEED="7")
     assert json.loads(again.stdout)["violations"][0] == violation
 
@@ -193,7 +193,11 @@ def test_kill_9_in_the_middle_of_a_run_leaves_complete_chunks(long_file: str, tm
         chunks = list(reader.chunks())
         assert len(chunks) > 2
         assert not reader.closed_cleanly
-        assert not reader.damage
+        # The kernel may end a write in the middle when it kills the writer: then the last block is cut off, no other.
+        assert [(damage.message, damage.end) for damage in reader.damage] in (
+            [],
+            [("the trace is cut off inside a block", path.stat().st_size)],
+        )
         assert [chunk.sequence for chunk in chunks] == list(range(chunks[0].sequence, chunks[0].sequence + len(chunks)))
 
 

@@ -1,6 +1,6 @@
 """Schedules to the first bug: each strategy on each ported program, beside the published figures.
 
-    python -m tests.yardsticks.measure [--seeds 20] [--schedules 10000] [--strategy NAME]... [--program GLOB]... [--jobs N]
+    python -m tests.yardsticks.measure [--seeds 20] [--schedules 10000] [--strategy NAME] [--program GLOB] [--jobs N]
 
 A trial is a campaign with a seed of its own; its figure counts every schedule up to the one that failed, the pilot run
 included.  A trial that finds nothing within the limit counts as the limit in the geometric mean, and the mean of the
