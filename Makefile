@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LINKS := .dev/slubloom
 
-.PHONY: help run test bench clean
+.PHONY: help run test bench yardstick clean
 
 help:
 	@echo "make run    run a shipped scenario and see a race reported ($(SCENARIO), SEED=$(SEED))"
 	@echo "make test   lint, types, import contracts, all tests"
 	@echo "make bench  benchmarks, beside their peers"
+	@echo "make yardstick  schedules to the first bug, beside published figures; takes long"
 	@echo "make clean  remove what the others made"
 
 $(READY): pyproject.toml constraints.txt
@@ -38,6 +39,11 @@ test: $(READY) $(LINKS)
 
 bench: $(READY)
 	for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
+
+# The whole tables take a few hours on two processors; YARDSTICK="--seeds 5 --schedules 1000" is a quick look.
+yardstick: $(READY)
+	$(BIN)/python -m tests.yardsticks.measure $(YARDSTICK)
+	$(BIN)/python -m tests.yardsticks.kernel
 
 clean:
 	rm -rf $(VENV) .dev build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

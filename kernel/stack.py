@@ -41,6 +41,7 @@ def kernel_name(name: str) -> Callable[[F], F]:
 
 def show_as(function: Callable[..., Any], name: str) -> None:
     """Show a function of another room as `name`."""
+    shown_name.cache_clear()
     _NAMES[function.__code__] = name
 
 
@@ -52,6 +53,7 @@ def renamed(function: F, name: str) -> F:
     return cast("F", copy)
 
 
+@cache
 def shown_name(code: CodeType, module: str) -> str | None:
     """How a frame is shown, or None where it stands for nothing in the kernel."""
     name = _NAMES.get(code)

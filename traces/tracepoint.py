@@ -16,7 +16,7 @@ Owner: one `Tracepoints` per machine; nothing here is shared between machines.
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from .catalogue import CATALOGUE
 from .errors import TraceError
@@ -123,6 +123,24 @@ class Tracepoint:
             self.fire = _firing(len(self.spec.fields), len(probes))(self._scene, self.id, probes)
         else:
             self.fire = None
+
+
+class _Index(NamedTuple):
+    """A catalogue by name: numbers and descriptions, and the bare name of each full one."""
+
+    ids: dict[str, int]
+    specs: dict[str, EventSpec]
+    names: dict[str, str]
+
+
+@cache
+def _index(catalogue: tuple[EventSpec, ...]) -> _Index:
+    ids = {spec.name: event_id for event_id, spec in enumerate(catalogue, 1)}
+    assert len(ids) == len(catalogue), "two tracepoints have one name"
+    return _Index(ids, {spec.name: spec for spec in catalogue}, {spec.full_name: spec.name for spec in catalogue})
+
+
+_INDEX = _index(tuple(CATALOGUE))
 
 
 class Tracepoints:
@@ -232,25 +250,32 @@ class Tracepoints:
     violation_report: Tracepoint
 
     def __init__(self, scene: Scene, catalogue: Sequence[EventSpec] = CATALOGUE) -> None:
-        """Make one tracepoint per event of the catalogue, ids from 1."""
-        self._by_full_name: dict[str, Tracepoint] = {}
-        for event_id, spec in enumerate(catalogue, 1):
-            assert not hasattr(self, spec.name), f"two tracepoints are named {spec.name}"
-            tracepoint = Tracepoint(spec, event_id, scene)
-            self._by_full_name[spec.full_name] = tracepoint
-            setattr(self, spec.name, tracepoint)
+        """Stand for one tracepoint per event of the catalogue, ids from 1; each is made when it is first asked for."""
+        self._scene = scene
+        self._index = _index(tuple(catalogue)) if catalogue is not CATALOGUE else _INDEX
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Tracepoint:
+            """Make a tracepoint: a machine uses few of them, and an exploration makes thousands of machines."""
+            if name.startswith("_") or name not in self._index.ids:
+                raise AttributeError(f"there is no tracepoint {name}")
+            tracepoint = Tracepoint(self._index.specs[name], self._index.ids[name], self._scene)
+            setattr(self, name, tracepoint)
+            return tracepoint
 
     def __getitem__(self, full_name: str) -> Tracepoint:
         """Return the tracepoint called `system:name`; KeyError when there is none."""
-        return self._by_full_name[full_name]
+        tracepoint: Tracepoint = getattr(self, self._index.names[full_name])
+        return tracepoint
 
     def __iter__(self) -> Iterator[Tracepoint]:
         """All tracepoints, ids ascending."""
-        return iter(self._by_full_name.values())
+        return (self[full_name] for full_name in self._index.names)
 
     def __len__(self) -> int:
         """Count the tracepoints."""
-        return len(self._by_full_name)
+        return len(self._index.names)
 
     def matching(self, pattern: str) -> list[Tracepoint]:
         """Tracepoints whose full name fits a shell pattern such as `lock:*`, ids ascending.
@@ -258,7 +283,7 @@ class Tracepoints:
         Raises:
             TraceError: none fits, which is a misspelled pattern.
         """
-        found = [tracepoint for name, tracepoint in self._by_full_name.items() if fnmatchcase(name, pattern)]
+        found = [self[name] for name in self._index.names if fnmatchcase(name, pattern)]
         if not found:
             systems = ", ".join(dict.fromkeys(tracepoint.spec.system for tracepoint in self))
             raise TraceError(f"no event matches {pattern!r}; expected system:name with systems {systems}")

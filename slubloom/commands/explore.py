@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from ..explore.campaign import Campaign, CampaignOptions, Finding, Tally
     from ..explore.exhaustive import ExhaustiveCampaign
     from ..explore.findings import Smallest
+    from ..explore.subject import Executed
     from ..token import Origin
     from ..topology import Scenario
 
 JOBS_MAX = 256
 DRAWN_EVERY_S = 0.2
+FAILURES_SHOWN = 3
 
 
 @click.command("explore")
@@ -125,6 +127,7 @@ def _explore(
     as_json: bool,
 ) -> int:
     from ..explore.subject import ScenarioSubject
+    from ..explore.workers import WorkersDiedError
     from .report import CLEAN, INTERNAL, INTERRUPTED, VIOLATED, headline
 
     subject = ScenarioSubject(scenario)
@@ -135,24 +138,34 @@ def _explore(
     if not as_json:
         for text in headline(scenario, origin, how + workers):
             click.echo(text)
+    broken = ""
     try:
         with _interruptible(campaign.stop):
-            tally = campaign.run()
+            campaign.run()
+    except WorkersDiedError as error:
+        broken = str(error)
     finally:
         line.clear()
+    tally = campaign.tally
     reports = [_Report(scenario, origin, subject, options, tally, finding) for finding in tally.findings.values()]
     for report in reports:
         if explain and not tally.interrupted:
-            report.work_out(line)
+            try:
+                report.work_out(line)
+            except KeyboardInterrupt:  # what was found is told all the same
+                tally.interrupted = True
+            line.clear()
         if not as_json:
             report.print()
-    line.clear()
     if as_json:
         click.echo(json.dumps(_as_json(tally, reports, exhaustive=exhaustive), indent=2))
     else:
         _print_end(tally, reports, exhaustive=exhaustive)
-    if tally.failures:
-        _say_failures(tally)
+    if broken:
+        click.echo(f"slubloom: {broken}", err=True)
+    for executed in tally.failures[:FAILURES_SHOWN]:
+        _say_failure(scenario, origin, executed)
+    if broken or tally.failures:
         return INTERNAL
     if tally.interrupted:
         return INTERRUPTED
@@ -391,11 +404,24 @@ def _print_end(tally: Tally, reports: list[_Report], *, exhaustive: bool) -> Non
         click.echo(f"warning: workers died; schedules lost with them: {numbers}", err=True)
 
 
-def _say_failures(tally: Tally) -> None:
-    for executed in tally.failures[:3]:
-        schedule = executed.schedule
-        click.echo(
-            f"slubloom: schedule {schedule.number + 1} ({schedule.strategy}, seed {schedule.seed}) failed: "
-            f"{executed.failure}",
-            err=True,
-        )
+def _say_failure(scenario: Scenario, origin: Origin, executed: Executed) -> None:
+    """The schedule failed in us or in a patch file: it is deterministic, so the same again leaves a trace."""
+    from ..explore.exhaustive import DFS
+    from ..run import RunOptions, run_scenario
+
+    schedule = executed.schedule
+    click.echo(
+        f"slubloom: schedule {schedule.number + 1} ({schedule.strategy}, seed {schedule.seed}) failed: "
+        f"{executed.failure}",
+        err=True,
+    )
+    if schedule.strategy == DFS:
+        return
+    path = f"slubloom-failure-{scenario.digest[:12]}-{schedule.seed}.slabtrc"
+    options = RunOptions(
+        strategy=schedule.strategy, seed=schedule.seed, pilot=schedule.pilot, trace=path, origin=origin
+    )
+    try:
+        run_scenario(scenario, options)
+    except Exception:  # the same failure, this time recorded
+        click.echo(f"slubloom: the run up to the failure was saved: {path}", err=True)
