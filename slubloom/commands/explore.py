@@ -386,6 +386,10 @@ def _print_end(tally: Tally, reports: list[_Report], *, exhaustive: bool) -> Non
     if reports:
         kinds = ", ".join(dict.fromkeys(report.finding.violation.kind for report in reports))
         click.echo(f"violated: {kinds} ({len(reports)} distinct)" if len(reports) > 1 else f"violated: {kinds}")
+    elif tally.failures:
+        click.echo(f"failed in schedule {tally.schedules:,}; no violation before")
+    elif tally.interrupted:
+        click.echo(f"interrupted: no violation in {tally.schedules:,} schedules")
     elif exhaustive and getattr(tally, "complete", False):
         click.echo(f"clean: no violation in all {tally.schedules:,} schedules within the bound")
     else:

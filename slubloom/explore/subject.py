@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,10 +120,12 @@ def _executed(subject: Subject, interleaver: BareInterleaver, schedule: Schedule
 
 
 def innermost(error: Exception) -> str:
-    """What went wrong, of an exception that may be wrapped in groups."""
+    """What went wrong and where, of an exception that may be wrapped in groups."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def needs_pilot(strategy: str) -> bool:
