@@ -7,7 +7,8 @@ Then one of those held goes on: its kind is drawn first, each kind equally likel
 Actors made by the same code, told by their names without numbers, are of one kind.  A bug in which one kind must get
 between two steps of another is found in a number of schedules that does not grow with how many there are.
 
-Not uniform over orders, so it stands beside SURW in the portfolio, not in its place.
+Not uniform over orders, so it stands beside SURW in the portfolio, not in its place.  A pick costs a step for each
+actor that is held or gone, once, and at a rendezvous one for each kind.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..actor import Actor
     from ..operation import Op
+    from ..profile import Profile
 
 
 def kind_of(name: str) -> str:
@@ -32,11 +34,14 @@ class Kin(Surw):
     """Hold everybody at the accesses that matter in this run, and let one kind after the other go on."""
 
     name: ClassVar[str] = "kin"
+    watches_steps: ClassVar[bool] = False
+
+    def __init__(self, seed: int, profile: Profile) -> None:
+        super().__init__(seed, profile)
+        self._waiting: dict[str, list[Actor]] = {}  # those held, by kind; some may have been disabled since
 
     def on_step(self, actor: Actor, op: Op) -> None:
-        """Whoever was let go on has made its access: again everybody comes as far as theirs."""
-        if op.races and op.resource.identity == self._interesting:
-            self._release()
+        """Nothing is counted here."""
 
     def on_spawn(self, parent: int, child: Actor) -> None:
         """Nobody expects anything of a particular actor here."""
@@ -51,17 +56,26 @@ class Kin(Surw):
                 op = actor.pending
                 if not op.races or op.resource.identity != interesting:
                     return actor.slot
-                self._held.append(actor)
+                self._waiting.setdefault(kind_of(actor.name), []).append(actor)
             else:
                 del self._listed[actor]
             free[index] = free[-1]
             free.pop()
-        kinds: dict[str, list[Actor]] = {}
-        for actor in self._held:
+        return self._rendezvous(enabled)
+
+    def _rendezvous(self, enabled: Sequence[Actor]) -> int:
+        """Everybody is held: one of a random kind goes on, and may be drawn again."""
+        waiting = self._waiting
+        while waiting:
+            kind = list(waiting)[int(self._random() * len(waiting))]
+            kin = waiting[kind]
+            index = int(self._random() * len(kin))
+            actor, kin[index] = kin[index], kin[-1]
+            kin.pop()
+            if not kin:
+                del waiting[kind]
             if actor.slot >= 0:
-                kinds.setdefault(kind_of(actor.name), []).append(actor)
-        if not kinds:
-            self._release()
-            return int(self._random() * len(enabled))
-        kin = list(kinds.values())[int(self._random() * len(kinds))]
-        return kin[int(self._random() * len(kin))].slot
+                self._free.append(actor)
+                return actor.slot
+            del self._listed[actor]
+        return int(self._random() * len(enabled))

@@ -42,7 +42,7 @@ class Surw(Strategy):
         self._intended = -1  # a serial number
         self._free: list[Actor] = []  # may be drawn; some may have been disabled since
         self._listed: dict[Actor, None] = {}
-        self._held: list[Actor] = []
+        self._held: dict[int, Actor] = {}  # by serial number; some may have been disabled since
 
     def _draw_resource(self, profile: Profile) -> tuple[int, dict[int, int]]:
         shared = profile.shared()
@@ -75,7 +75,7 @@ class Surw(Strategy):
         self._weights[actor.serial] = weight
 
     def on_enabled(self, actor: Actor) -> None:
-        """Let it be drawn."""
+        """Let it be drawn, unless it is listed or held already."""
         if actor not in self._listed:
             self._listed[actor] = None
             self._free.append(actor)
@@ -101,20 +101,19 @@ class Surw(Strategy):
             self._intended = child.serial
 
     def _redraw(self) -> None:
-        self._intended = self._draw_intended()
-        self._release()
-
-    def _draw_intended(self) -> int:
-        """Whose access is next: an actor's serial number, or -1 where none is expected any more."""
         weights = self._weights
-        return weights.find(int(self._random() * weights.total)) if weights.total else -1
+        self._intended = weights.find(int(self._random() * weights.total)) if weights.total else -1
+        if self._intended < 0:
+            self._release()
+        elif (actor := self._held.pop(self._intended, None)) is not None:
+            self._free.append(actor)
 
     def _release(self) -> None:
-        self._free += self._held
+        self._free += self._held.values()
         self._held.clear()
 
     def pick(self, enabled: Sequence[Actor]) -> int:
-        """Draw uniformly among those that are not held."""
+        """Draw uniformly among those that are not held: a step for each that is held or gone, once."""
         if self._intended < 0:
             self._redraw()
         free = self._free
@@ -133,7 +132,7 @@ class Surw(Strategy):
                 op = actor.pending
                 if not op.races or op.resource.identity != self._interesting:
                     return actor.slot
-                self._held.append(actor)
+                self._held[actor.serial] = actor
             else:
                 del self._listed[actor]
             free[index] = free[-1]
