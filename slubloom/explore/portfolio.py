@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from .subject import Executed
 
 SHARES: dict[str, float] = {
-    "kin": 0.38,
-    "surw": 0.16,
-    "pos": 0.16,
-    "pct": 0.1,
-    "urw": 0.08,
-    "pct10": 0.06,
-    "random": 0.06,
+    "kin": 0.44,
+    "surw": 0.18,
+    "pos": 0.14,
+    "pct": 0.08,
+    "urw": 0.06,
+    "pct10": 0.05,
+    "random": 0.05,
 }
 """Where the budget goes before anything is known."""
 
