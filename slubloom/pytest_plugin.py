@@ -30,7 +30,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from .explore.tests import AsyncTest, Failure
+    from .explore.async_test import AsyncTest, Failure
     from .topology import Scenario
 
 CACHE = "slubloom/failing"
@@ -103,7 +103,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     if "machine" not in arguments:
         pytest.fail("a test marked explore must take the machine fixture as a parameter", pytrace=False)
-    from .explore.tests import AsyncTest
+    from .explore.async_test import AsyncTest
     from .token import TokenError
 
     scenario: Any = arguments.pop("machine")

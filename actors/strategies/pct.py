@@ -39,7 +39,7 @@ class Pct(Strategy):
         self._random = random.Random(seed)
         decisions = max(profile.decisions, 1)
         # Their order among themselves is random too: sorted by moment, each keeps the priority it was drawn with.
-        moments = [(self._random.randint(1, decisions), -rank) for rank in range(1, self.depth)]
+        moments = [(1 + int(self._random.random() * decisions), -rank) for rank in range(1, self.depth)]
         self._changes = sorted(moments, reverse=True)
         self._decision = 0
         self._fair_after = FAIR_AFTER * decisions + 1000

@@ -6,26 +6,23 @@ import json
 import os
 import signal
 import sys
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import load_scenario, scenario_options
+from .progress import ProgressLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..explore.campaign import Campaign, CampaignOptions, Finding, Tally
+    from ..explore.campaign import Campaign, CampaignOptions
     from ..explore.exhaustive import ExhaustiveCampaign
-    from ..explore.findings import Smallest
-    from ..explore.subject import Executed
     from ..token import Origin
     from ..topology import Scenario
 
 JOBS_MAX = 256
-DRAWN_EVERY_S = 0.2
 FAILURES_SHOWN = 3
 
 
@@ -128,6 +125,7 @@ def _explore(
 ) -> int:
     from ..explore.subject import ScenarioSubject
     from ..explore.workers import WorkersDiedError
+    from .findings import Report, as_json_document, print_end, say_failure
     from .report import CLEAN, INTERNAL, INTERRUPTED, VIOLATED, headline
 
     subject = ScenarioSubject(scenario)
@@ -147,7 +145,7 @@ def _explore(
     finally:
         line.clear()
     tally = campaign.tally
-    reports = [_Report(scenario, origin, subject, options, tally, finding) for finding in tally.findings.values()]
+    reports = [Report(scenario, origin, subject, options, tally, finding) for finding in tally.findings.values()]
     for report in reports:
         if explain and not tally.interrupted:
             try:
@@ -158,13 +156,13 @@ def _explore(
         if not as_json:
             report.print()
     if as_json:
-        click.echo(json.dumps(_as_json(tally, reports, exhaustive=exhaustive), indent=2))
+        click.echo(json.dumps(as_json_document(tally, reports, exhaustive=exhaustive), indent=2))
     else:
-        _print_end(tally, reports, exhaustive=exhaustive)
+        print_end(tally, reports, exhaustive=exhaustive)
     if broken:
         click.echo(f"slubloom: {broken}", err=True)
     for executed in tally.failures[:FAILURES_SHOWN]:
-        _say_failure(scenario, origin, executed)
+        say_failure(scenario, origin, executed)
     if broken or tally.failures:
         return INTERNAL
     if tally.interrupted:
@@ -205,227 +203,3 @@ def _interruptible(stop: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-class ProgressLine:
-    """The live line on the terminal: schedules, rate, behaviours, chance of a new one, time left."""
-
-    def __init__(self, options: CampaignOptions, *, shown: bool) -> None:
-        self._options = options
-        self._shown = shown
-        self._next = time.monotonic() + DRAWN_EVERY_S
-        self._drawn = False
-
-    def __call__(self, tally: Tally) -> None:
-        """Draw the line again, now and then."""
-        if self._shown and time.monotonic() >= self._next:
-            self._draw(progress_text(tally, self._options))
-
-    def minimising(self, trial: Any) -> None:
-        """Say how small the schedule has become."""
-        if self._shown and time.monotonic() >= self._next:
-            self._draw(f"making it smaller: {trial.preemptions} preemptions, {len(trial.deviations)} deviations")
-
-    def _draw(self, text: str) -> None:
-        self._next = time.monotonic() + DRAWN_EVERY_S
-        self._drawn = True
-        click.echo(f"\r{text:<100}", err=True, nl=False)
-
-    def clear(self) -> None:
-        """Leave an empty line behind."""
-        if self._drawn:
-            self._drawn = False
-            click.echo("\r" + " " * 100 + "\r", err=True, nl=False)
-
-
-def progress_text(tally: Tally, options: CampaignOptions) -> str:
-    """One line about how far a campaign has come."""
-    left: list[float] = []
-    if options.schedules is not None and tally.rate:
-        left.append((options.schedules - tally.schedules) / tally.rate)
-    if options.budget_s is not None:
-        left.append(options.budget_s - tally.seconds)
-    parts = [
-        f"{tally.schedules:,} schedules",
-        f"{tally.rate:,.0f}/s",
-        f"{tally.behaviours:,} behaviours",
-        f"next is new: {tally.chance_of_new:.0%}",
-        f"{len(tally.findings)} found",
-    ]
-    if left:
-        parts.append(f"{max(min(left), 0):.0f} s left")
-    return ", ".join(parts)
-
-
-class _Report:
-    """What is told about one finding."""
-
-    def __init__(
-        self,
-        scenario: Scenario,
-        origin: Origin,
-        subject: Any,
-        options: CampaignOptions,
-        tally: Tally,
-        finding: Finding,
-    ) -> None:
-        self.finding = finding
-        self.smallest: Smallest | None = None
-        self._scenario = scenario
-        self._origin = origin
-        self._subject = subject
-        self._options = options
-        self._tape: tuple[int, ...] | None = getattr(tally, "tapes", {}).get(finding.signature)
-        self.handle = self._handle()
-
-    def _handle(self) -> str:
-        """The argument of ``slubloom replay``: a token, or the name of a file where a token would be too long."""
-        from ..token import TOKEN_MAX, make_token
-
-        schedule, scenario = self.finding.schedule, self._scenario
-        if self._tape is None:
-            token = make_token(
-                schedule.strategy,
-                schedule.seed,
-                scenario.section_digests,
-                self._origin,
-                pilot=schedule.pilot,
-                found=self.finding.signature,
-            )
-            if len(token) <= TOKEN_MAX:
-                return token
-        return self._save()
-
-    def _save(self) -> str:
-        """Record the run into a trace that can be replayed; its name."""
-        from ..explore.findings import record
-        from ..run import RunOptions, run_scenario
-
-        tape = self._tape
-        if tape is None:
-            tape = record(self._subject, self.finding.schedule, steps_max=self._options.steps_max)
-        number = self.finding.schedule.number
-        path = f"slubloom-{self.finding.violation.kind}-{self._scenario.digest[:8]}-{number}.slabtrc"
-        run_scenario(self._scenario, RunOptions(tape=tape, trace=path, origin=self._origin))
-        return path
-
-    def work_out(self, line: ProgressLine) -> None:
-        """Find the smallest schedule that shows it."""
-        from ..explore.findings import record, work_out
-
-        finding, steps_max = self.finding, self._options.steps_max
-        tape = self._tape or record(self._subject, finding.schedule, steps_max=steps_max)
-        self.smallest = work_out(
-            self._subject, finding.signature, tape, steps_max=steps_max, on_progress=line.minimising
-        )
-
-    def print(self) -> None:
-        """Tell it to a person."""
-        from ..explore.story import summary
-        from .report import smallest_token
-
-        finding = self.finding
-        click.echo("\n" + finding.violation.report.rstrip("\n"))
-        schedule = finding.schedule
-        times = f", {finding.times} times" if finding.times > 1 else ""
-        click.echo(f"\nfound by {schedule.strategy} as schedule {schedule.number + 1:,}{times}")
-        click.echo(f"replay:   slubloom replay '{self.handle}'")
-        if self.smallest is not None:
-            click.echo()
-            for text in summary(self.smallest.explanation):
-                click.echo(text)
-            click.echo(f"\nsmallest: slubloom replay '{smallest_token(self._scenario, self._origin, self.smallest)}'")
-
-    def as_json(self) -> dict[str, Any]:
-        """The finding for the result object."""
-        from .report import smallest_as_json
-
-        finding = self.finding
-        violation = finding.violation
-        document: dict[str, Any] = {
-            "kind": violation.kind,
-            "title": violation.title,
-            "report": violation.report,
-            "step": violation.step,
-            "time_ns": violation.time_ns,
-            "token": self.handle,
-            "schedule": finding.schedule.number + 1,
-            "strategy": finding.schedule.strategy,
-            "times": finding.times,
-        }
-        if self.smallest is not None:
-            document["smallest"] = smallest_as_json(self._scenario, self._origin, self.smallest)
-        return document
-
-
-def _as_json(tally: Tally, reports: list[_Report], *, exhaustive: bool) -> dict[str, Any]:
-    from ..run import RESULT_SCHEMA
-
-    document: dict[str, Any] = {
-        "schema": RESULT_SCHEMA,
-        "verdict": "violated" if tally.findings else "clean",
-        "outcome": tally.why,
-        "violations": [report.as_json() for report in reports],
-        "steps": tally.steps,
-        "events": 0,
-        "schedules": tally.schedules,
-        "behaviours": tally.behaviours,
-        "chance_of_new": round(tally.chance_of_new, 4),
-        "lost": len(tally.lost),
-        "cut_off": tally.cut_off,
-        "counters": {},
-    }
-    if exhaustive:
-        document |= {"complete": getattr(tally, "complete", False), "pruned": getattr(tally, "pruned", 0)}
-    return document
-
-
-def _print_end(tally: Tally, reports: list[_Report], *, exhaustive: bool) -> None:
-    """The last lines: what was found, how much was searched, what ended it."""
-    click.echo()
-    if reports:
-        kinds = ", ".join(dict.fromkeys(report.finding.violation.kind for report in reports))
-        click.echo(f"violated: {kinds} ({len(reports)} distinct)" if len(reports) > 1 else f"violated: {kinds}")
-    elif tally.failures:
-        click.echo(f"failed in schedule {tally.schedules:,}; no violation before")
-    elif tally.interrupted:
-        click.echo(f"interrupted: no violation in {tally.schedules:,} schedules")
-    elif exhaustive and getattr(tally, "complete", False):
-        click.echo(f"clean: no violation in all {tally.schedules:,} schedules within the bound")
-    else:
-        click.echo(f"clean: no violation in {tally.schedules:,} schedules")
-    parts = [f"{tally.schedules:,} schedules in {tally.seconds:.1f} s ({tally.rate:,.0f}/s)"]
-    parts.append(f"{tally.behaviours:,} behaviours")
-    if exhaustive:
-        parts.append(f"{getattr(tally, 'pruned', 0):,} cut off as known")
-    else:
-        parts.append(f"the next is new with {tally.chance_of_new:.0%}")
-    if tally.cut_off:
-        parts.append(f"{tally.cut_off:,} came to the step limit")
-    click.echo(f"{', '.join(parts)}; ended because {tally.why}")
-    if tally.lost:
-        numbers = ", ".join(f"{schedule.number + 1} ({schedule.strategy} {schedule.seed})" for schedule in tally.lost)
-        click.echo(f"warning: workers died; schedules lost with them: {numbers}", err=True)
-
-
-def _say_failure(scenario: Scenario, origin: Origin, executed: Executed) -> None:
-    """The schedule failed in us or in a patch file: it is deterministic, so the same again leaves a trace."""
-    from ..explore.exhaustive import DFS
-    from ..run import RunOptions, run_scenario
-
-    schedule = executed.schedule
-    click.echo(
-        f"slubloom: schedule {schedule.number + 1} ({schedule.strategy}, seed {schedule.seed}) failed: "
-        f"{executed.failure}",
-        err=True,
-    )
-    if schedule.strategy == DFS:
-        return
-    path = f"slubloom-failure-{scenario.digest[:12]}-{schedule.seed}.slabtrc"
-    options = RunOptions(
-        strategy=schedule.strategy, seed=schedule.seed, pilot=schedule.pilot, trace=path, origin=origin
-    )
-    try:
-        run_scenario(scenario, options)
-    except Exception:  # the same failure, this time recorded
-        click.echo(f"slubloom: the run up to the failure was saved: {path}", err=True)

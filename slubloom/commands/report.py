@@ -95,6 +95,8 @@ def run_and_report(
     # The trace may be going to standard output: then what is for people goes to standard error.
     to_stderr = options.trace == "-"
     smallest = _explain(scenario, result) if explained and result.violations else None
+    if explained and result.violations and smallest is None:
+        click.echo("no smaller schedule: it does not show without the clocks of the timed strategy", err=True)
     if as_json:
         document = result.as_json()
         if smallest is not None:
