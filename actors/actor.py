@@ -77,7 +77,6 @@ class Actor:
         "serial",
         "slot",
         "stamp",
-        "step",
         "throw",
         "wake_at_ns",
     )
@@ -91,7 +90,6 @@ class Actor:
         self.clock = Clock()
         self.maker: Maker = Maker(interleaver.running.maker.sign(name))  # knows the actor's identity, and what it makes
         self.host: Resource = Resource(name, self.maker)  # what the steps of this actor always touch: its processor
-        self.step = 0  # steps taken, where the run is observed
         self.pending: Op = START
         self.blocked = False  # its pending operation must wait for another actor
         self.slot = NOT_ENABLED  # index in interleaver.enabled

@@ -146,7 +146,8 @@ def print_end(tally: Tally, reports: list[Report], *, exhaustive: bool) -> None:
         click.echo(f"clean: no violation in all {tally.schedules:,} schedules within the bound")
     else:
         click.echo(f"clean: no violation in {tally.schedules:,} schedules")
-    parts = [f"{tally.schedules:,} schedules in {tally.seconds:.1f} s ({tally.rate:,.0f}/s)"]
+    schedules = "1 schedule" if tally.schedules == 1 else f"{tally.schedules:,} schedules"
+    parts = [f"{schedules} in {tally.seconds:.1f} s ({tally.rate:,.0f}/s)"]
     parts.append(f"{tally.behaviours:,} behaviours")
     if exhaustive:
         parts.append(f"{getattr(tally, 'pruned', 0):,} cut off as known")

@@ -103,9 +103,15 @@ def _look_at(
 
 
 def _partner(block: Sequence[Event], step: Event) -> Event | None:
-    """The first step of `block` whose order with `step` matters, by what the two are about or else by side effects."""
-    return next((event for event in block if event.conflicts(step)), None) or next(
-        (event for event in block if event.affects(step)), None
+    """The first step of `block` whose order with `step` matters, by what the two are about or else by side effects.
+
+    Between threads only: that a message must be sent before it is served goes without saying.
+    """
+    if not step.is_thread:
+        return None
+    threads = [event for event in block if event.is_thread]
+    return next((event for event in threads if event.conflicts(step)), None) or next(
+        (event for event in threads if event.changes(step) or step.changes(event)), None
     )
 
 

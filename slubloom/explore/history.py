@@ -76,11 +76,12 @@ class Event:
             and conflict(self.access, other.access)
         )
 
-    def affects(self, other: Event) -> bool:
-        """Whether the order of the two steps can matter in any way."""
-        return self.host != other.host and any(
-            identity in other.footprint and conflict(access, other.footprint[identity])
-            for identity, access in self.footprint.items()
+    def changes(self, other: Event) -> bool:
+        """Whether this step changes, beside its own operation, what the other one's operation is about."""
+        return (
+            self.host != other.host
+            and self.footprint.get(other.identity, Access.NONE) > Access.READ
+            and not other.resource.startswith("mailbox of ")
         )
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .explain import Explanation
 
 WIDTH, COLUMN_MIN, COLUMNS_MAX = 110, 26, 5
+HEADING = 2
+"""Lines with the names of the actors."""
+LINES_FULL = 36
+"""Up to so many lines every step on the resources of the explanation is told."""
 BLOCK_LINES, HEAD, TAIL = 8, 2, 3
 """Lines of one actor in a row; of more, the first and the last ones are told."""
 
@@ -58,7 +62,19 @@ def tell(events: Sequence[Event], marked: Sequence[Event] = (), *, end: str = ""
     With `lines_max` only the last lines are told, those before are counted.
     """
     letters = {(event.serial, event.step): chr(ord("A") + number % 26) for number, event in enumerate(marked)}
-    blocks = _blocks(events, letters, {event.identity for event in marked})
+    about = {event.identity for event in marked}
+    body = _body(events, letters, about, end)
+    if marked and len(body) > LINES_FULL:  # only what the explanation names, and where everybody comes and goes
+        body = _body(events, letters, {0}, end)
+    if lines_max and len(body) > lines_max + HEADING:
+        rest = body[HEADING:]
+        body = [*body[:HEADING], f"    … {len(rest) - lines_max + 1} lines before", *rest[1 - lines_max :]]
+    return body
+
+
+def _body(events: Sequence[Event], letters: dict[tuple[int, int], str], about: set[int], end: str) -> list[str]:
+    """The columns with their heading; lines about the resources in `about` are all told, of others the ends."""
+    blocks = _blocks(events, letters, about)
     names = {event.serial: event for event in events}
     columns = list(dict.fromkeys(block.serial for block in blocks))
     if len(columns) > COLUMNS_MAX:  # those that have most to tell
@@ -68,11 +84,10 @@ def tell(events: Sequence[Event], marked: Sequence[Event] = (), *, end: str = ""
     width = max(COLUMN_MIN, (WIDTH - 4) // max(len(columns), 1) - 2)
     body = [line for block in blocks if block.serial in columns for line in _rows(block, columns, width)]
     if end:
-        last = events[-1].serial if events and events[-1].serial in columns else None
-        outcome = _Line("", [f"*** {end} ***"], matters=True)
-        body += [f"    {end}"] if last is None else _rows(_Block(last, [outcome]), columns, width)
-    if lines_max and len(body) > lines_max:
-        body = [f"    … {len(body) - lines_max + 1} lines before", *body[1 - lines_max :]]
+        last = events[-1].serial if events else -1
+        indent = 4 + (columns.index(last) * (width + 2) if last in columns else 0)
+        text = f"*** {end} ***"
+        body.append(" " * min(indent, max(WIDTH - len(text), 4)) + text)
     head = "    " + "".join(f"{_title(names[serial]):<{width + 2}}" for serial in columns).rstrip()
     rule = "    " + "  ".join("-" * width for _ in columns)
     return [head, rule, *body]

@@ -114,6 +114,7 @@ def _executed(subject: Subject, interleaver: BareInterleaver, schedule: Schedule
         outcome = interleaver.run_bare()
     except Exception as error:  # whatever it is, the campaign goes on and reports it
         return Executed(schedule, Outcome.FAILED, tuple(violations), interleaver.steps, failure=innermost(error))
+    interleaver.strategy.on_end(violated=bool(violations))
     return Executed(
         schedule, outcome, tuple(violations), interleaver.steps, len(interleaver.tape), fingerprint.digest()
     )
