@@ -41,10 +41,16 @@ class WorkersDiedError(Exception):
 class _Worker:
     """One process, and what it has been sent and not answered."""
 
-    def __init__(self, context: BaseContext, subject: Subject, seed: int, steps_max: int) -> None:
+    def __init__(
+        self, context: BaseContext, others: Sequence[_Worker], subject: Subject, seed: int, steps_max: int
+    ) -> None:
         self.connection, theirs = context.Pipe()
+        # A forked worker has a copy of every connection of ours.  It closes them: while one is open anywhere, nobody
+        # at its other end learns that we have died.
+        forked = context.get_start_method() == "fork"
+        ours = [worker.connection for worker in (self, *others)] if forked else []
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]  # every context has it
-            target=_work, args=(theirs, subject, seed, steps_max), daemon=True
+            target=_work, args=(theirs, ours, subject, seed, steps_max), daemon=True
         )
         self.process.start()
         theirs.close()
@@ -63,8 +69,10 @@ class _Worker:
         self.process.join()
 
 
-def _work(connection: Connection, subject: Subject, seed: int, steps_max: int) -> None:
+def _work(connection: Connection, inherited: Sequence[Connection], subject: Subject, seed: int, steps_max: int) -> None:
     """The life of a worker: ends when the campaign closes its end, or with it."""
+    for copy in inherited:
+        copy.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the campaign's business
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with rare_garbage_collection():
@@ -86,10 +94,13 @@ class WorkersCampaign(Campaign):
         # Forking starts a worker at once, with everything imported; elsewhere it is started anew.
         method = "fork" if os.name == "posix" and "fork" in multiprocessing.get_all_start_methods() else "spawn"
         self._context = multiprocessing.get_context(method)
-        self._workers = [self._hire() for _ in range(self.options.jobs)]
+        self._workers = []
+        for _ in range(self.options.jobs):
+            self._workers.append(self._hire())
 
     def _hire(self) -> _Worker:
-        return _Worker(self._context, self.subject, self._seed, self.options.steps_max)
+        others = [worker for worker in self._workers if not worker.connection.closed]
+        return _Worker(self._context, others, self.subject, self._seed, self.options.steps_max)
 
     def run(self) -> Tally:
         """Search; what was found."""
