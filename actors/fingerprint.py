@@ -1,9 +1,10 @@
 """The fingerprint of a behaviour: two runs have the same one if they differ only in the order of independent steps.
 
 Each step gets a hash of what it is and of the hashes of the steps it depends on: the one before it on its processor,
-and on each resource it touches the last write, and the reads and additions since if it changes it.  The hashes with
-which the processors end tell the whole partial order of the run (its Mazurkiewicz class) and nothing else, so their sum
-counts distinct behaviours (exploration.md 3.0, ``hb_digest``).
+and on each resource it touches the last write, and the reads and additions since if it changes it; and how choices
+made in the step were answered, other than who goes on.  The hashes with which the processors end tell the whole partial
+order of the run (its Mazurkiewicz class), the answers, and nothing else, so their sum counts distinct behaviours
+(exploration.md 3.0, ``hb_digest``).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Fingerprint:
     def __init__(self, interleaver: Interleaver) -> None:
         self._interleaver = interleaver
         self._host = next(iter(interleaver.hosts))
+        interleaver.on_choice = self.chose
 
     def before_step(self, actor: Actor, op: Op) -> None:
         """Hash the step about to be made.  On the hot path: no call, no object."""
@@ -65,6 +67,11 @@ class Fingerprint:
             resource.written = h
             resource.read = resource.added = 0
         host.written = h
+
+    def chose(self, answer: int) -> None:
+        """A choice of the step being made was answered."""
+        host = self._host
+        host.written = ((host.written ^ host.written >> 31) * _B + answer + 1) & MASK
 
     def digest(self) -> int:
         """The behaviour so far, as a 64-bit number."""

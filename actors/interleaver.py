@@ -114,6 +114,7 @@ class Interleaver:
         self.before_step: Callable[[Actor, Op], object] | None = strategy.on_step if strategy.watches_steps else None
         # For what a step touches beyond its operation.
         self.touch: Callable[[Resource, Access], object] | None = strategy.touch if strategy.watches_touches else None
+        self.on_choice: Callable[[int], object] | None = None  # told of answers that are not who goes on
         self.hosts: dict[Resource, None] = {}  # of all actors ever born
         self._births = 0
         self.on_spawn: Callable[[int, Actor], object] | None = strategy.on_spawn if strategy.watches_steps else None
@@ -163,6 +164,16 @@ class Interleaver:
 
     def choose(self, kind: str, n: int) -> int:
         """Decide something other than who steps next: an index below `n`; nothing is recorded where `n` is 1."""
+        if n == 1:
+            return 0
+        answer = self.strategy.choose(kind, n)
+        self.tape.append(answer)
+        if self.on_choice is not None:
+            self.on_choice(answer)
+        return answer
+
+    def choose_actor(self, kind: str, n: int) -> int:
+        """`choose` one of `n` actors to go on: an answer that shows in the order of steps, and nowhere else."""
         if n == 1:
             return 0
         answer = self.strategy.choose(kind, n)

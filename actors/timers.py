@@ -81,4 +81,4 @@ class TimerDevice(Actor):
         while self._heap and self._heap[0][0] <= now_ns:
             due.append(heappop(self._heap)[2])
         while due:
-            due.pop(interleaver.choose("which timer fires first", len(due))).unblock()
+            due.pop(interleaver.choose_actor("which timer fires first", len(due))).unblock()

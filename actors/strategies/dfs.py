@@ -7,7 +7,8 @@ in the ways that remain, until a step is made that conflicts with the step ``a``
 with ``a`` would lead to behaviours that are known.  A run in which everybody sleeps is cut off.
 
 Footprints are observed while steps are made (declared ones, and what is touched beyond), joined over all ways in which
-choices within the step were answered.  With honest footprints each Mazurkiewicz class is completed exactly once.
+choices within the step were answered.  With honest footprints each Mazurkiewicz class is completed exactly once for
+each way in which its choices can be answered; answers to who goes on may lead to the same class again.
 """
 
 from __future__ import annotations

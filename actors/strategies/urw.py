@@ -36,6 +36,7 @@ class Urw(Strategy):
         self._left: dict[int, int] = {}  # steps left, by signature
         self._weights = Weights()  # of the enabled; an actor that was disabled since may still be in
         self._by_serial: dict[int, Actor] = {}
+        self._serial_of: dict[int, int] = {}  # by signature
 
     def begin(self, interleaver: Interleaver) -> None:
         """Take in the actors that are enabled already."""
@@ -51,6 +52,7 @@ class Urw(Strategy):
     def on_enabled(self, actor: Actor) -> None:
         """Let it be drawn."""
         self._by_serial[actor.serial] = actor
+        self._serial_of[actor.maker.signature] = actor.serial
         self._weights[actor.serial] = self._weight(actor.maker.signature)
 
     def on_step(self, actor: Actor, op: Op) -> None:
@@ -64,6 +66,9 @@ class Urw(Strategy):
         """What the child has to do is no longer the parent's."""
         signature = child.maker.signature
         self._left[parent] = self._weight(parent) - self._weight(signature)
+        serial = self._serial_of.get(parent, -1)
+        if serial >= 0 and self._weights[serial]:
+            self._weights[serial] = self._weight(parent)
 
     def pick(self, enabled: Sequence[Actor]) -> int:
         """Draw; who turns out not to be enabled any more loses its weight."""

@@ -145,7 +145,7 @@ class PercpuRwsem(SharedLock):
         self.writer = None
         if self.waiting_writers:
             # A writer that waited is woken before the readers are, who may still be overtaken by none of their kind.
-            chosen = self.machine.interleaver.choose("which waiter wakes", len(self.waiting_writers))
+            chosen = self.machine.interleaver.choose_actor("which waiter wakes", len(self.waiting_writers))
             woken = [self.waiting_writers.pop(chosen)]
         else:
             woken, self.waiting_readers = self.waiting_readers, []

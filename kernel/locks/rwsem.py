@@ -150,7 +150,7 @@ class RwSemaphore(SharedLock):
         waiters = self.waiters
         if not waiters:
             return
-        chosen = waiters[self.machine.interleaver.choose("which waiter wakes", len(waiters))]
+        chosen = waiters[self.machine.interleaver.choose_actor("which waiter wakes", len(waiters))]
         readers = [waiter for waiter in waiters if waiter.pending is self._down_read]
         for actor in [chosen] if chosen.pending is self._down_write else readers:
             waiters.remove(actor)

@@ -227,7 +227,7 @@ class Condition:
 
     def _wake_one(self, _: Actor) -> None:
         if self._waiting:
-            chosen = self._world.interleaver.choose("which waiter wakes", len(self._waiting))
+            chosen = self._world.interleaver.choose_actor("which waiter wakes", len(self._waiting))
             self._waiting.pop(chosen).unblock()
 
     def _wake_all(self, _: Actor) -> None:
