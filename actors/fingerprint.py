@@ -9,6 +9,7 @@ order of the run (its Mazurkiewicz class), the answers, and nothing else, so the
 
 from __future__ import annotations
 
+from builtins import hash as combine  # of tuples of integers: the same in every process, unlike that of texts
 from typing import TYPE_CHECKING
 
 from .resource import MASK, Access, Resource
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from .actor import Actor
     from .interleaver import Interleaver
     from .operation import Op
-
-_A = 0x9E3779B97F4A7C15
-_B = 0xC2B2AE3D27D4EB4F
-_C = 0x165667B19E3779F9
 
 
 class Fingerprint:
@@ -34,22 +31,23 @@ class Fingerprint:
         interleaver.on_choice = self.chose
 
     def before_step(self, actor: Actor, op: Op) -> None:
-        """Hash the step about to be made.  On the hot path: no call, no object."""
+        """Hash the step about to be made.  On the hot path: one call, one tuple."""
         self._host = host = actor.host
-        h = (host.written ^ host.read ^ op.code) * _A & MASK
         access = op.access
         if access:
             resource = op.resource
             if access is Access.READ:
-                h = ((h ^ h >> 29 ^ resource.written) * _B + resource.added) & MASK
+                h = combine((host.written, host.read, op.code, resource.written, resource.added))
                 resource.read = resource.read + h & MASK
             elif access is Access.WRITE:
-                h = ((h ^ h >> 29 ^ resource.written) * _B + resource.read * _C + resource.added) & MASK
+                h = combine((host.written, host.read, op.code, resource.written, resource.read, resource.added))
                 resource.written = h
                 resource.read = resource.added = 0
             else:
-                h = ((h ^ h >> 29 ^ resource.written) * _B + resource.read * _C) & MASK
+                h = combine((host.written, host.read, op.code, resource.written, resource.read))
                 resource.added = resource.added + h & MASK
+        else:
+            h = combine((host.written, host.read, op.code))
         host.written = h
         host.read = 0
 
@@ -58,12 +56,11 @@ class Fingerprint:
         host = self._host
         if resource is host:
             return
-        h = host.written
-        h = ((h ^ h >> 29 ^ resource.written) * _B + resource.added) & MASK
         if access is Access.READ:
+            h = combine((host.written, resource.written, resource.added))
             resource.read = resource.read + h & MASK
         else:
-            h = (h + resource.read * _C) & MASK
+            h = combine((host.written, resource.written, resource.read, resource.added))
             resource.written = h
             resource.read = resource.added = 0
         host.written = h
@@ -71,7 +68,7 @@ class Fingerprint:
     def chose(self, answer: int) -> None:
         """A choice of the step being made was answered."""
         host = self._host
-        host.written = ((host.written ^ host.written >> 31) * _B + answer + 1) & MASK
+        host.written = combine((host.written, answer + 1))
 
     def digest(self) -> int:
         """The behaviour so far, as a 64-bit number."""
