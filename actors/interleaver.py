@@ -114,6 +114,7 @@ class Interleaver:
         self.before_step: Callable[[Actor, Op], object] | None = strategy.on_step if strategy.watches_steps else None
         # For what a step touches beyond its operation.
         self.touch: Callable[[Resource, Access], object] | None = strategy.touch if strategy.watches_touches else None
+        self.on_failure: Callable[[BaseException], bool] | None = None  # may take an actor's exception upon itself
         self.on_choice: Callable[[int], object] | None = None  # told of answers that are not who goes on
         self.hosts: dict[Resource, None] = {}  # of all actors ever born
         self._births = 0
@@ -215,7 +216,7 @@ class Interleaver:
         """Forget an actor whose body has ended."""
         self.disable(actor)
         self.actors.pop(actor, None)
-        if actor.failure is not None:
+        if actor.failure is not None and not (self.on_failure is not None and self.on_failure(actor.failure)):
             self._failed = actor
             self.stop(Outcome.FAILED)
         fire = self.tracepoints.actor_end.fire

@@ -137,11 +137,11 @@ class Machine:
         """Add to a counter of the result object."""
         self.counters[name] = self.counters.get(name, 0) + increment
 
-    def violate(self, kind: str, title: str, report: str) -> Violation:
+    def violate(self, kind: str, title: str, report: str, *, bug: str = "") -> Violation:
         """Record a finding; by default the run stops after this step."""
         interleaver = self.interleaver
         site = self.stack()[:SITE_FRAMES] if isinstance(interleaver.running, KernelThread) else ()
-        violation = Violation(kind, title, report, interleaver.steps, interleaver.now_ns, site)
+        violation = Violation(kind, title, report, interleaver.steps, interleaver.now_ns, site, bug)
         self.violations.append(violation)
         if (fire := self.tracepoints.violation_report.fire) is not None:
             fire(kind, title)

@@ -21,6 +21,7 @@ class Violation:
     step: int
     time_ns: int
     site: tuple[str, ...] = ()
+    bug: str = ""  # what makes it the same bug as another, where that is not its title and site
 
 
 class KernelOops(Death):

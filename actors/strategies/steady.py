@@ -67,6 +67,7 @@ class Steady(Strategy):
                 self._answers[deviation.after, deviation.step, deviation.ordinal] = deviation.answer
         self.given = len(self._switches) + len(self._answers)
         self.followed: list[Deviation] = []
+        self.displaced: dict[Deviation, tuple[int, int]] = {}  # who would have gone on, and the steps it had made
         self.preemptions = 0  # times an actor had to stop that could have gone on
         self._last: Actor | None = None
         self._step: dict[int, int] = {}  # steps made, by serial number
@@ -112,7 +113,9 @@ class Steady(Strategy):
             to = self._switches.get(point)
             actor = self._living.get(to) if to is not None else None
             if actor is not None and actor.slot >= 0 and actor is not canonical:
-                self.followed.append(Switch(*point, actor.serial))
+                switch = Switch(*point, actor.serial)
+                self.followed.append(switch)
+                self.displaced[switch] = canonical.serial, self._step.get(canonical.serial, 0)
                 if canonical is self._last:
                     self.preemptions += 1
                 return actor.slot

@@ -20,7 +20,9 @@ def report_finding(machine: Machine, finding: Finding) -> None:
     if finding.path:
         wanted, holding = finding.wanted.lock_class.name, finding.holding.lock_class.name
         title = f"possible circular locking dependency: {wanted} under {holding}"
-        machine.violate("lockdep-circular", title, join(circular(machine, finding)))
+        # One cycle is one bug, whichever of its edges came last.
+        cycle = sorted({wanted, holding, *(edge.source.name for edge in finding.path)})
+        machine.violate("lockdep-circular", title, join(circular(machine, finding)), bug=f"cycle of {', '.join(cycle)}")
     else:
         title = f"possible recursive locking: {finding.wanted.lock_class.name}"
         machine.violate("lockdep-recursive", title, join(recursive(machine, finding)))

@@ -30,7 +30,7 @@ def audit(scenario: Scenario, options: CampaignOptions) -> Audited:
     """Audit the schedules a campaign with `options` would begin with, in this process; stop at the first that errs."""
     subject = ScenarioSubject(scenario)
     seed = options.seed * SEEDS_APART
-    profile = Pilot(subject, seed, steps_max=options.steps_max).profile
+    profile = Pilot(subject, seed).profile
     portfolio = Portfolio() if options.strategy == PORTFOLIO else Portfolio({options.strategy: 1.0})
     errors: dict[str, None] = {}
     begun, schedules = time.monotonic(), 0

@@ -133,7 +133,7 @@ class Campaign:
         """Search; what was found."""
         self._begun = time.monotonic()
         with rare_garbage_collection():
-            pilot = Pilot(self.subject, self._seed, steps_max=self.options.steps_max)
+            pilot = Pilot(self.subject, self._seed)
             self._assigned = 1
             self._take_in(pilot.executed)
             while not self._over():

@@ -8,10 +8,10 @@ schedule in which just the step behind the end is made early is the nearest that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..actors.strategies.steady import BEGINNING, Deviation, Switch
+from ..actors.strategies.steady import Deviation, Switch
 from .history import Event, History
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def explain(laboratory: Laboratory, trial: Trial) -> Explanation:
     order: dict[tuple[int, int], Event] = {}
     flips: list[Flip] = []
     for switch in trial.deviations:
-        if isinstance(switch, Switch) and switch.after != BEGINNING:
+        if isinstance(switch, Switch) and switch in trial.displaced:
             _look_at(laboratory, trial, history, switch, order, flips)
     # Steps that only the passing schedules come to have no place among the others: they come last, as in the story.
     made = sorted((event for event in order.values() if event.index >= 0), key=lambda event: event.index)
@@ -70,36 +70,69 @@ def _look_at(
     order: dict[tuple[int, int], Event],
     flips: list[Flip],
 ) -> None:
-    """Move one switch both ways, and note the steps at the ends of its window."""
-    first = switch.step
-    while first > 1 and switch.step - first < WINDOW_MAX and _fails(laboratory, trial, switch, first - 1):
-        first -= 1
-    last = switch.step
-    while last - switch.step < WINDOW_MAX and _fails(laboratory, trial, switch, last + 1):
+    """Move one switch both ways along the steps of the actor it keeps waiting, and note the steps at the ends.
+
+    That is the thread that would have gone on or, where that would have been a machine part, the one before.
+    """
+    victim, made = trial.displaced[switch]
+    if not any(event.is_thread for event in history.events if event.serial == victim):
+        victim, made = switch.after, switch.step
+    last = made
+    while last - made < WINDOW_MAX and _fails(laboratory, trial, switch, Switch(victim, last + 1, switch.to)):
         last += 1
     begun = history.step_of(switch.after, switch.step)
-    if begun is None:
-        return
-    block = [event for event in history.events[begun.index + 1 :] if event.serial != switch.after]
-    needed = history.step_of(switch.after, first)
-    if needed is not None and first > 1:
-        partner = _partner(block, needed)
-        if partner is not None:
-            order[needed.serial, needed.step] = needed
-            order[partner.serial, partner.step] = partner
+    resumed = history.step_of(victim, last + 1)
+    start = begun.index + 1 if begun is not None else 0
+    meanwhile = [
+        event
+        for event in history.events[start : resumed.index if resumed is not None else None]
+        if event.serial != victim
+    ]
+    if switch.after == victim:
+        _look_back(laboratory, trial, history, switch, meanwhile, order)
     passing = History()
-    moved = _moved(trial.deviations, switch, last + 1)
+    moved = _moved(trial.deviations, switch, Switch(victim, last + 1, switch.to))
     if laboratory.run(moved, observers=[passing]).violation is not None:
         return  # the window is longer than was looked at
-    too_early = passing.step_of(switch.after, last + 1)
-    if too_early is None:
+    too_early = passing.step_of(victim, last + 1)
+    partner = _partner(meanwhile, too_early) if too_early is not None else None
+    if too_early is None or partner is None:
         return
-    held_back = history.step_of(switch.after, last + 1) or _unmade(too_early)
-    partner = _partner(block, too_early)
-    if partner is not None:
+    held_back = resumed or replace(too_early, index=-1)
+    order[partner.serial, partner.step] = partner
+    order[held_back.serial, held_back.step] = held_back
+    flips.append(Flip(too_early, partner, tuple(moved)))
+
+
+def _look_back(
+    laboratory: Laboratory,
+    trial: Trial,
+    history: History,
+    switch: Switch,
+    meanwhile: Sequence[Event],
+    order: dict[tuple[int, int], Event],
+) -> None:
+    """The last step of the interrupted actor that must have been made before the other one goes on."""
+    first = switch.step
+    while first > 1 and switch.step - first < WINDOW_MAX:
+        if not _fails(laboratory, trial, switch, Switch(switch.after, first - 1, switch.to)):
+            break
+        first -= 1
+    needed = history.step_of(switch.after, first)
+    partner = _partner(meanwhile, needed) if needed is not None and first > 1 else None
+    if needed is not None and partner is not None:
+        order[needed.serial, needed.step] = needed
         order[partner.serial, partner.step] = partner
-        order[held_back.serial, held_back.step] = held_back
-        flips.append(Flip(too_early, partner, tuple(moved)))
+
+
+def _fails(laboratory: Laboratory, trial: Trial, switch: Switch, other: Switch) -> bool:
+    """Whether it fails as well with another switch in the place of one, and that switch really was there."""
+    moved = laboratory.run(_moved(trial.deviations, switch, other))
+    return moved.violation is not None and other in moved.deviations
+
+
+def _moved(deviations: Sequence[Deviation], switch: Switch, other: Switch) -> list[Deviation]:
+    return [other if deviation is switch else deviation for deviation in deviations]
 
 
 def _partner(block: Sequence[Event], step: Event) -> Event | None:
@@ -113,19 +146,3 @@ def _partner(block: Sequence[Event], step: Event) -> Event | None:
     return next((event for event in threads if event.conflicts(step)), None) or next(
         (event for event in threads if event.changes(step) or step.changes(event)), None
     )
-
-
-def _fails(laboratory: Laboratory, trial: Trial, switch: Switch, step: int) -> bool:
-    """Whether it fails as well with the switch moved to another step, and the switch really was there."""
-    moved = laboratory.run(_moved(trial.deviations, switch, step))
-    return moved.violation is not None and Switch(switch.after, step, switch.to) in moved.deviations
-
-
-def _moved(deviations: Sequence[Deviation], switch: Switch, step: int) -> list[Deviation]:
-    return [Switch(switch.after, step, switch.to) if deviation is switch else deviation for deviation in deviations]
-
-
-def _unmade(event: Event) -> Event:
-    """A step that the failing run does not come to."""
-    event.index = -1
-    return event

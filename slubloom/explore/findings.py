@@ -28,7 +28,7 @@ class Smallest:
 
 def record(subject: Subject, schedule: Schedule, *, steps_max: int = STEPS_MAX) -> tuple[int, ...]:
     """The tape of one schedule of a campaign."""
-    pilot = Pilot(subject, schedule.pilot, steps_max=steps_max) if needs_pilot(schedule.strategy) else None
+    pilot = Pilot(subject, schedule.pilot) if needs_pilot(schedule.strategy) else None
     strategy = make_strategy(schedule.strategy, schedule.seed, pilot.profile if pilot is not None else None)
     interleaver = BareInterleaver(strategy, limits=RunLimits(steps_max))
     subject.begin(interleaver)

@@ -42,6 +42,7 @@ class Trial:
     preemptions: int
     steps: int
     violation: Violation | None
+    displaced: dict[Deviation, tuple[int, int]]  # by switch: who would have gone on, and the steps it had made
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -70,7 +71,7 @@ class Laboratory:
         strategy = Steady(deviations)
         interleaver, violations = run_subject(self.subject, strategy, steps_max=self.steps_max, observers=observers)
         found = next((violation for violation in violations if signature(violation) == self.wanted), None)
-        return Trial(tuple(strategy.followed), strategy.preemptions, interleaver.steps, found)
+        return Trial(tuple(strategy.followed), strategy.preemptions, interleaver.steps, found, strategy.displaced)
 
 
 def minimise(

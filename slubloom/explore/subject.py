@@ -84,15 +84,19 @@ def run_subject(
 
 
 class Pilot:
-    """The run before the first: a random walk from `seed`, whose counts some strategies want."""
+    """The run before the first: a random walk from `seed`, whose counts some strategies want.
 
-    def __init__(self, subject: Subject, seed: int = 0, *, steps_max: int = STEPS_MAX) -> None:
+    It depends on the subject and the seed only, not on how long other schedules may be: a token has to lead to the
+    same counts.
+    """
+
+    def __init__(self, subject: Subject, seed: int = 0) -> None:
         self.seed = seed
-        self.executed, self.profile = _run_pilot(subject, seed, steps_max)
+        self.executed, self.profile = _run_pilot(subject, seed)
 
 
-def _run_pilot(subject: Subject, seed: int, steps_max: int) -> tuple[Executed, Profile]:
-    interleaver = BareInterleaver(RandomWalk(seed), limits=RunLimits(steps_max))
+def _run_pilot(subject: Subject, seed: int) -> tuple[Executed, Profile]:
+    interleaver = BareInterleaver(RandomWalk(seed), limits=RunLimits(STEPS_MAX))
     profile = Profile(interleaver)
     interleaver.observe(profile)
     interleaver.on_spawn = profile.on_spawn
@@ -136,6 +140,8 @@ def needs_pilot(strategy: str) -> bool:
 
 def signature(violation: Violation) -> str:
     """What makes two violations the same bug: their kind and where they show, but no address, number or time."""
+    if violation.bug:
+        return f"{violation.kind} {violation.bug}"
     where = re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+", "#", violation.title)
     return " ".join([violation.kind, where, *violation.site])
 

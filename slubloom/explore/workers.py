@@ -76,7 +76,7 @@ def _work(connection: Connection, inherited: Sequence[Connection], subject: Subj
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the campaign's business
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with rare_garbage_collection():
-        pilot = Pilot(subject, seed, steps_max=steps_max)
+        pilot = Pilot(subject, seed)
         try:
             while True:
                 connection.send(execute(subject, connection.recv(), pilot, steps_max=steps_max))
@@ -87,10 +87,11 @@ def _work(connection: Connection, inherited: Sequence[Connection], subject: Subj
 class WorkersCampaign(Campaign):
     """A campaign whose schedules are run by ``options.jobs`` processes."""
 
-    _workers: list[_Worker]
+    _workers: tuple[_Worker, ...] | list[_Worker] = ()
     _deaths = 0
 
     def _start_workers(self) -> None:
+        # Not before the pilot run: what is wrong with the subject as such comes out there, once.
         # Forking starts a worker at once, with everything imported; elsewhere it is started anew.
         method = "fork" if os.name == "posix" and "fork" in multiprocessing.get_all_start_methods() else "spawn"
         self._context = multiprocessing.get_context(method)
@@ -104,7 +105,6 @@ class WorkersCampaign(Campaign):
 
     def run(self) -> Tally:
         """Search; what was found."""
-        self._start_workers()
         try:
             return super().run()
         finally:
@@ -112,6 +112,8 @@ class WorkersCampaign(Campaign):
                 worker.end()
 
     def _execute_round(self, schedules: Sequence[Schedule], pilot: Pilot) -> Iterator[Executed]:
+        if not self._workers:
+            self._start_workers()
         waiting = deque(schedules)
         expected = deque(schedule.number for schedule in schedules)
         done: dict[int, Executed | None] = {}
