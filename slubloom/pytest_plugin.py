@@ -31,10 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from .explore.async_test import AsyncTest, Failure
+    from .explore.campaign import CampaignOptions
     from .topology import Scenario
 
 CACHE = "slubloom/failing"
 TOKENS_KEPT = 5
+SCHEDULES = 100
+"""Of a test that does not say how many."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,18 +74,19 @@ def _load(request: pytest.FixtureRequest, file: Any, **changes: Any) -> Scenario
 
 
 @pytest.fixture
-def machine(request: pytest.FixtureRequest) -> Any:
+def machine(request: pytest.FixtureRequest, topology: Scenario) -> Any:
     """The machine, booted anew for each schedule: what the test gets is put in its place when it runs."""
     mark = request.node.get_closest_marker("topology")
-    return _load(request, *mark.args, **mark.kwargs) if mark is not None else request.getfixturevalue("topology")
+    return _load(request, *mark.args, **mark.kwargs) if mark is not None else topology
 
 
 def _is_ours(item: pytest.Item) -> bool:
-    return (
-        isinstance(item, pytest.Function)
-        and inspect.iscoroutinefunction(item.obj)
-        and ("machine" in item.fixturenames or item.get_closest_marker("explore") is not None)
-    )
+    """Whether a test is marked explore or takes our machine; a fixture of that name may be somebody else's."""
+    if not isinstance(item, pytest.Function):
+        return False
+    machines = item._fixtureinfo.name2fixturedefs.get("machine", ())
+    takes_machine = bool(machines) and machines[-1].func.__module__ == __name__
+    return takes_machine or item.get_closest_marker("explore") is not None
 
 
 @pytest.hookimpl(trylast=True)
@@ -101,6 +105,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     mark = pyfuncitem.get_closest_marker("explore")
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        pytest.fail("a test of the machine fixture must be an async function", pytrace=False)
     if "machine" not in arguments:
         pytest.fail("a test marked explore must take the machine fixture as a parameter", pytrace=False)
     from .explore.async_test import AsyncTest
@@ -108,7 +114,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     scenario: Any = arguments.pop("machine")
     function: Callable[..., Coroutine[Any, Any, None]] = pyfuncitem.obj
-    test = AsyncTest(scenario, lambda machine: function(machine=machine, **arguments), pyfuncitem.nodeid)
+    endings = (KeyboardInterrupt, SystemExit, pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception)
+    test = AsyncTest(
+        scenario, lambda machine: function(machine=machine, **arguments), pyfuncitem.nodeid, endings=endings
+    )
     token = pyfuncitem.config.getoption("--slubloom-token")
     if token:
         try:
@@ -118,7 +127,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     elif mark is None:
         failure = test.run_once()
     else:
-        failure = _explore(pyfuncitem, test, *mark.args, **mark.kwargs)
+        failure = _explore(pyfuncitem, test, mark)
     if failure is None:
         return True
     if failure.cause is None:
@@ -126,34 +135,57 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     raise failure.exception() from failure.cause
 
 
-def _explore(
-    item: pytest.Function,
-    test: AsyncTest,
-    schedules: int | None = None,
-    strategy: str = "portfolio",
-    seed: int = 0,
-    budget: str | None = None,
-    expect: str | None = None,
-) -> Failure | None:
-    """Earlier failures first, then a campaign."""
-    from .explore.campaign import CampaignOptions
+MARK = inspect.Signature(
+    [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+        for name, default in (
+            ("schedules", None),
+            ("strategy", "portfolio"),
+            ("seed", 0),
+            ("budget", None),
+            ("expect", None),
+        )
+    ]
+)
+"""What the mark explore takes."""
+
+
+def _options(mark: pytest.Mark) -> tuple[CampaignOptions, str | None]:
+    """The campaign a mark asks for, and the kind of violation it expects; fails the test where the mark is wrong."""
+    from .actors.strategies import BY_NAME
+    from .explore.campaign import PORTFOLIO, CampaignOptions
     from .topology.units import parse_duration
 
-    options = CampaignOptions(
-        strategy=strategy,
-        schedules=schedules if schedules is not None or budget else 100,
-        budget_s=parse_duration(budget) if budget else None,
-        seed=seed,
-    )
+    try:
+        bound = MARK.bind(*mark.args, **mark.kwargs)
+        bound.apply_defaults()
+        schedules, strategy, seed, budget, expect = bound.args
+        budget_s = parse_duration(budget) if budget else None
+    except (TypeError, ValueError) as error:
+        pytest.fail(f"mark explore: {error}", pytrace=False)
+    if strategy not in (PORTFOLIO, *BY_NAME):
+        known = ", ".join((PORTFOLIO, *BY_NAME))
+        pytest.fail(f"mark explore: there is no strategy {strategy!r}; there are: {known}", pytrace=False)
+    if schedules is not None and (not isinstance(schedules, int) or schedules < 1):
+        pytest.fail(f"mark explore: schedules={schedules!r} is not a number of at least 1", pytrace=False)
+    if schedules is None and budget_s is None:
+        schedules = SCHEDULES
+    return CampaignOptions(strategy=strategy, schedules=schedules, budget_s=budget_s, seed=seed), expect
+
+
+def _explore(item: pytest.Function, test: AsyncTest, mark: pytest.Mark) -> Failure | None:
+    """Earlier failures first, then a campaign."""
+    options, expect = _options(mark)
     if expect is not None:
         return test.expect(options, expect)
-    cache = item.config.cache
+    cache = getattr(item.config, "cache", None)
     known: dict[str, list[str]] = cache.get(CACHE, {}) if cache is not None else {}
     tokens = known.get(item.nodeid, [])
     failure = next((found for token in tokens if (found := test.replay(token, known=True)) is not None), None)
     if failure is None:
         failure = test.explore(options)
     kept = [failure.token, *(token for token in tokens if token != failure.token)] if failure is not None else []
+    kept = [token for token in kept if token]
     if cache is not None and kept != tokens:
         known = {nodeid: tokens for nodeid, tokens in known.items() if nodeid != item.nodeid}
         cache.set(CACHE, known | ({item.nodeid: kept[:TOKENS_KEPT]} if kept else {}))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .kernel import Machine
 from .kernel.kthread import kthread_run
 from .kernel.locks import Completion, Mutex, RwSemaphore, Spinlock
+from .kernel.pages import GFP_ATOMIC, GFP_KERNEL, NUMA_NO_NODE
 from .kernel.rcu import RcuHead
 from .kernel.slab.allocate import kmem_cache_alloc, kmem_cache_alloc_node
 from .kernel.slab.create import kmem_cache_create
@@ -20,6 +21,9 @@ from .kernel.slab.free import kmem_cache_free
 from .kernel.slab.shrink import kmem_cache_shrink
 
 __all__ = [
+    "GFP_ATOMIC",
+    "GFP_KERNEL",
+    "NUMA_NO_NODE",
     "Completion",
     "Machine",
     "Mutex",

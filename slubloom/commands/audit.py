@@ -23,8 +23,13 @@ def run_audit(scenario: Scenario, origin: Origin, options: CampaignOptions, *, a
     An undeclared touch is a mistake of the emulation or of a patch file, never of the emulated kernel.
     """
     from ..explore.audit import audit
+    from ..explore.subject import innermost
 
-    result = audit(scenario, options)
+    try:
+        result = audit(scenario, options)
+    except ExceptionGroup as failed:  # an actor failed: in us or in a patch file
+        click.echo(f"slubloom: the audited run failed: {innermost(failed)}", err=True)
+        return INTERNAL
     if as_json:
         document = {"schema": "slubloom-audit/1", "schedules": result.schedules, "errors": result.errors}
         click.echo(json.dumps(document, indent=2))

@@ -11,6 +11,7 @@ from ..explore.findings import record, work_out
 from ..explore.story import summary
 from ..run import RESULT_SCHEMA, RunOptions, run_scenario
 from ..token import TOKEN_MAX, make_token
+from ..traces import TraceError
 from .report import smallest_as_json, smallest_token
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Report:
                 found=self.finding.signature,
             )
             if len(token) <= TOKEN_MAX:
+                return token
+            try:
+                return self._save()
+            except (TraceError, OSError):  # a token that is long is better than none
                 return token
         return self._save()
 
@@ -124,6 +129,8 @@ def as_json_document(tally: Tally, reports: list[Report], *, exhaustive: bool) -
         "behaviours": tally.behaviours,
         "chance_of_new": round(tally.chance_of_new, 4),
         "lost": len(tally.lost),
+        "interrupted": tally.interrupted,
+        "failures": [executed.failure for executed in tally.failures],
         "cut_off": tally.cut_off,
         "counters": {},
     }

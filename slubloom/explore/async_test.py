@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..actors import BareInterleaver, Outcome, RunLimits
-from ..actors.actor import Death
 from ..actors.strategies import Steady, make_strategy
 from ..kernel import Violation, boot
 from ..kernel.kthread import Kthread
-from ..token import Origin, make_token, parse_token
+from ..token import Origin, TokenError, make_token, parse_token
 from .campaign import Campaign
 from .findings import Smallest, record, work_out
 from .story import summary
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from ..actors.strategies import Strategy
     from ..kernel import Machine
     from ..topology import Scenario
-    from .campaign import CampaignOptions
+    from .campaign import CampaignOptions, Tally
 
 STORY_LINES_MAX, STORY_LINES_MIN = 30, 4
 REPORT_LINES_MAX = 40
@@ -48,12 +47,25 @@ class Failure:
 
 
 class AsyncTest:
-    """A test function of a machine, with all its other arguments given; `name` is how tokens call it."""
+    """A test function of a machine, with all its other arguments given; `name` is how tokens call it.
 
-    def __init__(self, scenario: Scenario, function: Callable[[Machine], Coroutine[Any, Any, None]], name: str) -> None:
+    An exception of ``endings`` raised in the test, or in a thread it has started, is none of its failures but ends it
+    altogether: a skip, an exit.  Every other exception in any thread is a failure of the schedule.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        function: Callable[[Machine], Coroutine[Any, Any, None]],
+        name: str,
+        *,
+        endings: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit),
+    ) -> None:
         self.scenario = scenario
         self.name = name
         self.raised: BaseException | None = None
+        self._ending: BaseException | None = None
+        self._endings = endings
         self._function = function
 
     def begin(self, interleaver: Interleaver) -> Sequence[Violation]:
@@ -61,29 +73,23 @@ class AsyncTest:
         self.raised = None
         machine = boot(self.scenario, interleaver).machine
 
-        async def test() -> None:
-            try:
-                await self._function(machine)
-            except Death:
-                raise
-            except BaseException as error:  # pytest's own outcomes are no Exceptions
-                self.raised = error
-                first = str(error).partition("\n")[0]
-                machine.violations.append(
-                    Violation(
-                        ASSERTION,
-                        f"{type(error).__name__}: {first}" if first else type(error).__name__,
-                        "",
-                        interleaver.steps,
-                        interleaver.now_ns,
-                        _site(error),
-                    )
-                )
-                interleaver.stop(Outcome.STOPPED)
+        def failed(error: BaseException) -> bool:
+            """A thread has ended with an exception."""
+            self.raised = error
+            if isinstance(error, self._endings):
+                self._ending = error
+            machine.violations.append(_violation(error, interleaver))
+            interleaver.stop(Outcome.STOPPED)
+            return True
 
+        interleaver.on_failure = failed
         cpu = machine.online_cpus()[0].cpu_id
-        machine.spawn(Kthread(machine, cpu, "test", test))
+        machine.spawn(Kthread(machine, cpu, "test", lambda: self._function(machine)))
         return machine.violations
+
+    def _raise_ending(self) -> None:
+        if self._ending is not None:
+            raise self._ending
 
     # --- one schedule
 
@@ -95,12 +101,20 @@ class AsyncTest:
         """Run it under the schedule a token names; `known` ones that do not fit the test any more mean nothing.
 
         Raises:
-            TokenError: it is no token.
+            TokenError: it is no token, or one of another machine.
         """
-        parsed = parse_token(token)
-        fits = all(self.scenario.section_digests[name].startswith(part) for name, part in parsed.digests.items())
-        if known and not (fits and parsed.path == self.name):
+        try:
+            parsed = parse_token(token)
+        except TokenError:
+            if known:
+                return None
+            raise
+        digests = self.scenario.section_digests
+        changed = [name for name, part in parsed.digests.items() if not digests[name].startswith(part)]
+        if known and (changed or parsed.path != self.name):
             return None
+        if changed:
+            raise TokenError(f"the token was made with another topology: {', '.join(changed)} changed since")
         if parsed.deviations is not None:
             return self._run(Steady(parsed.deviations), None, token)
         schedule = Schedule(0, parsed.strategy, parsed.seed, parsed.pilot)
@@ -114,6 +128,7 @@ class AsyncTest:
         interleaver = BareInterleaver(strategy, limits=RunLimits(STEPS_MAX))
         violations = self.begin(interleaver)
         outcome = interleaver.run_bare()
+        self._raise_ending()
         if outcome is Outcome.STEP_LIMIT and not violations:
             return Failure(f"the test did not end within {STEPS_MAX:,} steps", token)
         if not violations:
@@ -127,12 +142,9 @@ class AsyncTest:
 
     def explore(self, options: CampaignOptions) -> Failure | None:
         """Search; the first schedule that fails, if any."""
-        tally = Campaign(self, options).run()
-        if tally.failures:
-            failed = tally.failures[0]
-            raise RuntimeError(f"schedule {failed.schedule.number + 1} could not be run: {failed.failure}")
+        tally = self._search(options)
         if tally.cut_off and not tally.findings:
-            return Failure(f"{tally.cut_off} schedules did not end within {options.steps_max:,} steps", "")
+            return self._never_ends(tally)
         for finding in tally.findings.values():
             how = f"fails in schedule {finding.schedule.number + 1} of {tally.schedules} ({finding.schedule.strategy})"
             tape = record(self, finding.schedule)
@@ -142,14 +154,29 @@ class AsyncTest:
 
     def expect(self, options: CampaignOptions, kind: str) -> Failure | None:
         """Search for a violation of `kind`, which must be there."""
-        tally = Campaign(self, options).run()
+        tally = self._search(options)
+        if tally.cut_off and not tally.findings:
+            return self._never_ends(tally)
         for finding in tally.findings.values():
             if finding.violation.kind == kind:
                 return None
             tape = record(self, finding.schedule)
             token = self._token(finding.schedule, finding.signature)
-            return self._failure(finding.violation, token, tape, f"fails, but not with the expected {kind},")
+            return self._failure(finding.violation, token, tape, f"fails, but not with the expected {kind}")
         return Failure(f"no {kind} in {tally.schedules} schedules, but one was expected", "")
+
+    def _search(self, options: CampaignOptions) -> Tally:
+        """Run the campaign; a schedule that does not end is enough, the others would not either."""
+        campaign = Campaign(self, options, on_progress=lambda tally: campaign.stop() if tally.cut_off else None)
+        tally = campaign.run()
+        self._raise_ending()
+        if tally.failures:
+            failed = tally.failures[0]
+            raise RuntimeError(f"schedule {failed.schedule.number + 1} could not be run: {failed.failure}")
+        return tally
+
+    def _never_ends(self, tally: Tally) -> Failure:
+        return Failure(f"schedule {tally.schedules} did not end within {STEPS_MAX:,} steps", "")
 
     def _token(self, schedule: Schedule, found: str) -> str:
         digests = self.scenario.section_digests
@@ -179,6 +206,13 @@ def _story(smallest: Smallest) -> list[str]:
         rest = len(summary(smallest.explanation, lines_max=STORY_LINES_MIN)) - STORY_LINES_MIN
         lines = summary(smallest.explanation, lines_max=max(STORY_LINES_MAX - rest, STORY_LINES_MIN))
     return lines[:STORY_LINES_MAX]
+
+
+def _violation(error: BaseException, interleaver: Interleaver) -> Violation:
+    """An exception as a finding."""
+    first = str(error).partition("\n")[0]
+    title = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return Violation(ASSERTION, title, "", interleaver.steps, interleaver.now_ns, _site(error))
 
 
 def _site(error: BaseException) -> tuple[str, ...]:

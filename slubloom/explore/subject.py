@@ -27,6 +27,10 @@ STEPS_MAX = 1_000_000
 """Steps after which a schedule is cut off, unless told otherwise: one that long spins."""
 
 
+PILOT_STEPS_MAX = 100_000
+"""Steps after which a pilot run is cut off: its counts are good enough by then."""
+
+
 class Subject(Protocol):
     """What can be explored.  The same steps must follow from the same decisions, in every process."""
 
@@ -96,7 +100,7 @@ class Pilot:
 
 
 def _run_pilot(subject: Subject, seed: int) -> tuple[Executed, Profile]:
-    interleaver = BareInterleaver(RandomWalk(seed), limits=RunLimits(STEPS_MAX))
+    interleaver = BareInterleaver(RandomWalk(seed), limits=RunLimits(PILOT_STEPS_MAX))
     profile = Profile(interleaver)
     interleaver.observe(profile)
     interleaver.on_spawn = profile.on_spawn

@@ -19,12 +19,12 @@ from .campaign import Campaign
 from .subject import Executed, Pilot, Schedule, execute, rare_garbage_collection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
-    from .campaign import Tally
+    from .campaign import CampaignOptions, Tally
     from .subject import Subject
 
 AHEAD = 4
@@ -87,15 +87,19 @@ def _work(connection: Connection, inherited: Sequence[Connection], subject: Subj
 class WorkersCampaign(Campaign):
     """A campaign whose schedules are run by ``options.jobs`` processes."""
 
-    _workers: tuple[_Worker, ...] | list[_Worker] = ()
     _deaths = 0
+
+    def __init__(
+        self, subject: Subject, options: CampaignOptions, *, on_progress: Callable[[Tally], object] | None = None
+    ) -> None:
+        super().__init__(subject, options, on_progress=on_progress)
+        self._workers: list[_Worker] = []
 
     def _start_workers(self) -> None:
         # Not before the pilot run: what is wrong with the subject as such comes out there, once.
         # Forking starts a worker at once, with everything imported; elsewhere it is started anew.
         method = "fork" if os.name == "posix" and "fork" in multiprocessing.get_all_start_methods() else "spawn"
         self._context = multiprocessing.get_context(method)
-        self._workers = []
         for _ in range(self.options.jobs):
             self._workers.append(self._hire())
 

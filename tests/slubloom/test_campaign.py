@@ -21,6 +21,7 @@ from slubloom.explore import Executed, ScenarioSubject, Schedule, execute, signa
 from slubloom.explore.campaign import Campaign, CampaignOptions, Tally
 from slubloom.explore.exhaustive import ExhaustiveCampaign
 from slubloom.explore.portfolio import EXPLORED_SHARE, SHARES, Portfolio
+from slubloom.explore.subject import PILOT_STEPS_MAX
 from slubloom.explore.workers import WorkersCampaign, WorkersDiedError
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ def test_stop_ends_after_the_running_schedule_with_what_was_found(campaign: type
 def test_schedules_that_come_to_the_step_limit_are_counted(campaign: type[Campaign]) -> None:
     tally = campaign(Spinning(), CampaignOptions(schedules=12, steps_max=50, jobs=2)).run()
     assert tally.cut_off == tally.schedules == 12
-    assert tally.steps == 12 * 50
+    assert tally.steps == PILOT_STEPS_MAX + 11 * 50
     assert not tally.findings
 
 
@@ -332,7 +333,7 @@ def test_workers_that_always_die_end_the_campaign() -> None:
 
 
 def test_no_worker_is_left_when_a_campaign_ends() -> None:
-    campaign = WorkersCampaign(Bank(), CampaignOptions(schedules=500, jobs=3))
+    campaign = WorkersCampaign(Bank(), CampaignOptions(schedules=500, jobs=3, find_all=True))
     campaign.run()
     assert len(campaign._workers) == 3
     assert not any(worker.process.is_alive() for worker in campaign._workers)

@@ -249,7 +249,7 @@ def test_an_expected_violation_that_does_not_come_is_a_failure(gallery: str) -> 
 
 def test_a_violation_of_another_kind_is_not_the_expected_one(gallery: str) -> None:
     told = section(gallery, "test_of_another_kind")
-    assert "fails, but not with the expected double-free,: BUG: KASAN: use-after-free" in told
+    assert "fails, but not with the expected double-free: BUG: KASAN: use-after-free" in told
     assert token_in(told)
 
 
@@ -298,3 +298,82 @@ def test_a_mark_without_the_machine_is_said(others: str) -> None:
 def test_a_machine_that_does_not_exist_is_said(others: str) -> None:
     assert "ERROR test_others.py::test_on_no_machine" in others
     assert "no-such-file.toml" in section(others, "test_on_no_machine")
+
+
+# --- what goes wrong in a test
+
+WRONG = """
+import pytest
+from slubloom.testing import kthread_run, topology as machine_with
+
+@pytest.mark.explore(schedules=5)
+async def test_that_fails_in_a_thread(machine):
+    async def compare():
+        assert 1 == 2, "in another thread"
+
+    await kthread_run(machine, compare, cpu=1).join()
+
+@pytest.mark.explore(schedules=5)
+async def test_that_is_skipped(machine):
+    pytest.skip("not today")
+
+@pytest.mark.explore(schedules=5)
+async def test_that_is_known_to_fail(machine):
+    pytest.xfail("known")
+
+@pytest.mark.explore(strategy="luck")
+async def test_of_no_strategy(machine):
+    pass
+
+@pytest.mark.explore(budget="soon")
+async def test_of_no_time(machine):
+    pass
+
+@pytest.mark.explore(schedule=5)
+async def test_of_no_such_argument(machine):
+    pass
+
+def test_that_is_not_async(machine):
+    pass
+
+@pytest.fixture(params=[1, 3])
+def topology(request):
+    return machine_with(cpus=request.param if request.param > 1 else 2)
+
+async def test_on_two_machines(machine):
+    assert len(machine.cpus) in (2, 3)
+"""
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "pytest.ini").write_text(INI)
+    (folder / "test_wrong.py").write_text(WRONG)
+    status, output = run_pytest(folder, "-rsx", "-p", "no:cacheprovider")
+    assert status == 1
+    return output
+
+
+def test_an_assertion_in_a_thread_of_the_test_is_told_with_its_schedule(wrong: str) -> None:
+    assert "AssertionError: in another thread" in wrong
+    assert "smallest schedule" in wrong
+    assert "--slubloom-token" in wrong
+
+
+def test_skip_and_xfail_inside_a_test_are_what_they_are_elsewhere(wrong: str) -> None:
+    assert re.search(r"SKIPPED .*not today", wrong)
+    assert re.search(r"XFAIL .*that_is_known_to_fail", wrong)
+
+
+def test_a_wrong_mark_is_one_clear_message(wrong: str) -> None:
+    assert "mark explore: there is no strategy 'luck'; there are: portfolio" in wrong
+    assert "mark explore: 'soon' is not a time" in wrong
+    assert "mark explore: got an unexpected keyword argument 'schedule'" in wrong
+    assert "a test of the machine fixture must be an async function" in wrong
+    assert "INTERNALERROR" not in wrong
+
+
+def test_a_topology_fixture_may_be_parametrized(wrong: str) -> None:
+    assert not re.search(r"FAILED .*test_on_two_machines", wrong)
+    assert "2 passed" in wrong
