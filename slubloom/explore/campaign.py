@@ -7,7 +7,7 @@ results are taken in in order of their numbers, so a campaign of N schedules fin
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..actors import Outcome
@@ -135,7 +135,7 @@ class Campaign:
         with rare_garbage_collection():
             pilot = Pilot(self.subject, self._seed)
             self._assigned = 1
-            self._take_in(pilot.executed)
+            self._take_in(self._within_bounds(pilot.executed))
             while not self._over():
                 for executed in self._execute_round(self._next_round(), pilot):
                     self._take_in(executed)
@@ -143,6 +143,13 @@ class Campaign:
                         break
                 self._portfolio.rebalance()
         return self.tally
+
+    def _within_bounds(self, executed: Executed) -> Executed:
+        """The pilot run as one of the campaign's schedules: what came after the step limit does not count."""
+        steps_max = self.options.steps_max
+        if executed.steps <= steps_max:
+            return executed
+        return replace(executed, outcome=Outcome.STEP_LIMIT, violations=(), steps=steps_max)
 
     def _execute_round(self, schedules: Sequence[Schedule], pilot: Pilot) -> Iterator[Executed]:
         for schedule in schedules:

@@ -21,7 +21,6 @@ from slubloom.explore import Executed, ScenarioSubject, Schedule, execute, signa
 from slubloom.explore.campaign import Campaign, CampaignOptions, Tally
 from slubloom.explore.exhaustive import ExhaustiveCampaign
 from slubloom.explore.portfolio import EXPLORED_SHARE, SHARES, Portfolio
-from slubloom.explore.subject import PILOT_STEPS_MAX
 from slubloom.explore.workers import WorkersCampaign, WorkersDiedError
 
 if TYPE_CHECKING:
@@ -288,7 +287,7 @@ def test_stop_ends_after_the_running_schedule_with_what_was_found(campaign: type
 def test_schedules_that_come_to_the_step_limit_are_counted(campaign: type[Campaign]) -> None:
     tally = campaign(Spinning(), CampaignOptions(schedules=12, steps_max=50, jobs=2)).run()
     assert tally.cut_off == tally.schedules == 12
-    assert tally.steps == PILOT_STEPS_MAX + 11 * 50
+    assert tally.steps == 12 * 50
     assert not tally.findings
 
 
