@@ -464,3 +464,40 @@ def test_workers_do_not_outlive_a_search_that_was_killed() -> None:
     for worker in left:
         os.kill(worker, signal.SIGKILL)
     raise AssertionError(f"{len(left)} workers live on")
+
+
+# --- what must not mislead
+
+
+def test_one_cycle_of_locks_is_one_finding_whoever_closes_it(tmp_path: Path) -> None:
+    path = tmp_path / "two_locks.toml"
+    path.write_text(TWO_LOCKS + AGAINST_ORDER)
+    document = explored(str(path), "--all", "--schedules", "60", "--no-explain", "--jobs", "1")
+    circular = [violation for violation in document["violations"] if violation["kind"] == "lockdep-circular"]
+    assert [violation["times"] for violation in circular] == [60]
+
+
+def test_a_token_found_under_a_step_limit_replays_without_it() -> None:
+    document = explored(
+        UAF, "--steps-max", "230", "--strategy", "surw", "--seed", "1", "--schedules", "200", "--no-explain"
+    )
+    token = document["violations"][0]["token"]
+    assert token.startswith("sl1:surw:")
+    replay = slubloom("replay", token, "--log", "off")
+    assert "the same violation as recorded" in replay.stdout
+
+
+def test_what_is_wrong_with_a_file_is_said_once_with_any_number_of_workers() -> None:
+    run = slubloom("explore", MISSED, "--release", "v2.6", "--jobs", "3")
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert "v2.6 is outside of what is emulated" in run.stderr
+
+
+def test_an_audit_of_a_patch_that_fails_says_so_in_one_line(tmp_path: Path) -> None:
+    patch = tmp_path / "broken.py"
+    patch.write_text(BROKEN_PATCH)
+    run = slubloom("explore", MISSED, "--apply", str(patch), "--audit", "--schedules", "5")
+    assert run.returncode == 3
+    assert "RuntimeError: the patch is wrong (broken.py:7 in covered)" in run.stderr
+    assert "Traceback" not in run.stderr
