@@ -19,7 +19,7 @@ from slubloom.kernel import boot
 from slubloom.topology import gallery_path, load
 
 from slubloom.explore import Pilot, ScenarioSubject, Schedule, execute
-from slubloom.explore.subject import rare_garbage_collection
+from slubloom.explore.subject import many_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -96,7 +96,7 @@ TICK = _Tick()
 def rate(run: Callable[[int], None], count: int) -> float:
     """Schedules per second."""
     begun = time.perf_counter()
-    with rare_garbage_collection():
+    with many_schedules():
         for seed in range(count):
             run(seed)
     return count / (time.perf_counter() - begun)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..actors import Outcome
 from .portfolio import ROUND_FIRST, ROUND_MAX, Portfolio
-from .subject import STEPS_MAX, Executed, Pilot, Schedule, execute, rare_garbage_collection, signature
+from .subject import STEPS_MAX, Executed, Pilot, Schedule, execute, many_schedules, signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -104,24 +104,20 @@ class Tally:
         return times == 0
 
 
-class Campaign:
-    """Runs the schedules of `options` on `subject`, in this process.
+class Search:
+    """What every search of a subject's schedules has.
 
-    ``on_progress`` is called after every schedule with the tally; `stop` ends the campaign after the schedule that
-    runs.
+    ``on_progress`` is called after every schedule with the tally; `stop` ends the search after the schedule that runs.
     """
+
+    tally: Tally
 
     def __init__(
         self, subject: Subject, options: CampaignOptions, *, on_progress: Callable[[Tally], object] | None = None
     ) -> None:
         self.subject = subject
         self.options = options
-        self.tally = Tally()
         self._on_progress = on_progress
-        self._seed = options.seed * SEEDS_APART
-        self._portfolio = Portfolio() if options.strategy == PORTFOLIO else Portfolio({options.strategy: 1.0})
-        self._assigned = 0
-        self._round = ROUND_FIRST
         self._stopped = False
         self._begun = time.monotonic()
 
@@ -129,10 +125,40 @@ class Campaign:
         """End after the schedule that runs now."""
         self._stopped = True
 
+    def _note_progress(self) -> None:
+        self.tally.seconds = time.monotonic() - self._begun
+        if self._on_progress is not None:
+            self._on_progress(self.tally)
+
+    def _cut_short(self) -> str:
+        """Why the search ends before its bounds, if it does."""
+        if self._stopped:
+            self.tally.interrupted = True
+            return "interrupted"
+        if self.tally.failures:
+            return "slubloom or a patch file failed"
+        if self.tally.findings and not self.options.find_all:
+            return "a violation was found"
+        return ""
+
+
+class Campaign(Search):
+    """Runs the schedules of `options` on `subject`, in this process."""
+
+    def __init__(
+        self, subject: Subject, options: CampaignOptions, *, on_progress: Callable[[Tally], object] | None = None
+    ) -> None:
+        super().__init__(subject, options, on_progress=on_progress)
+        self.tally = Tally()
+        self._seed = options.seed * SEEDS_APART
+        self._portfolio = Portfolio() if options.strategy == PORTFOLIO else Portfolio({options.strategy: 1.0})
+        self._assigned = 0
+        self._round = ROUND_FIRST
+
     def run(self) -> Tally:
         """Search; what was found."""
         self._begun = time.monotonic()
-        with rare_garbage_collection():
+        with many_schedules():
             pilot = Pilot(self.subject, self._seed)
             self._assigned = 1
             self._take_in(self._within_bounds(pilot.executed))
@@ -168,20 +194,13 @@ class Campaign:
     def _take_in(self, executed: Executed) -> None:
         tally = self.tally
         new = tally.take_in(executed)
-        tally.seconds = time.monotonic() - self._begun
         self._portfolio.learn(executed, new=new)
-        if self._on_progress is not None:
-            self._on_progress(tally)
+        self._note_progress()
 
     def _over(self) -> bool:
         options, tally = self.options, self.tally
-        if self._stopped:
-            tally.interrupted = True
-            tally.why = "interrupted"
-        elif tally.failures:
-            tally.why = "slubloom or a patch file failed"
-        elif tally.findings and not options.find_all:
-            tally.why = "a violation was found"
+        if why := self._cut_short():
+            tally.why = why
         elif options.schedules is not None and tally.schedules + len(tally.lost) >= options.schedules:
             tally.why = f"all {options.schedules:,} schedules were run"
         elif options.budget_s is not None and time.monotonic() - self._begun >= options.budget_s:

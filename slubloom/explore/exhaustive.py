@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..actors import BareInterleaver, Fingerprint, Outcome, RunLimits
 from ..actors.strategies import ExhaustiveSearch
-from .campaign import Tally
-from .subject import Executed, Schedule, innermost, rare_garbage_collection
+from .campaign import Search, Tally
+from .subject import Executed, Schedule, innermost, many_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,28 +32,23 @@ class ExhaustiveTally(Tally):
     tapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-class ExhaustiveCampaign:
+class ExhaustiveCampaign(Search):
     """Depth first through all schedules of `subject`, in this process."""
+
+    tally: ExhaustiveTally
 
     def __init__(
         self, subject: Subject, options: CampaignOptions, *, on_progress: Callable[[Tally], object] | None = None
     ) -> None:
-        self.subject = subject
-        self.options = options
+        super().__init__(subject, options, on_progress=on_progress)
         self.tally = ExhaustiveTally()
-        self._on_progress = on_progress
-        self._stopped = False
-
-    def stop(self) -> None:
-        """End after the schedule that runs now."""
-        self._stopped = True
 
     def run(self) -> ExhaustiveTally:
         """Search; what was found."""
-        begun = time.monotonic()
+        self._begun = time.monotonic()
         search = ExhaustiveSearch()
         tally = self.tally
-        with rare_garbage_collection():
+        with many_schedules():
             more = True
             while more and not tally.why:
                 executed, tape = self._execute(search)
@@ -65,9 +60,7 @@ class ExhaustiveCampaign:
                 for key in tally.findings:
                     tally.tapes.setdefault(key, tape)
                 more = not executed.failure and search.advance(pruned=pruned)
-                tally.seconds = time.monotonic() - begun
-                if self._on_progress is not None:
-                    self._on_progress(tally)
+                self._note_progress()
                 self._judge(more)
         return tally
 
@@ -95,13 +88,8 @@ class ExhaustiveCampaign:
     def _judge(self, more: bool) -> None:
         """Whether to go on, and why not."""
         options, tally = self.options, self.tally
-        if self._stopped:
-            tally.interrupted = True
-            tally.why = "interrupted"
-        elif tally.failures:
-            tally.why = "slubloom or a patch file failed"
-        elif tally.findings and not options.find_all:
-            tally.why = "a violation was found"
+        if why := self._cut_short():
+            tally.why = why
         elif not more:
             tally.complete = not tally.cut_off
             tally.why = (

@@ -20,7 +20,7 @@ from .subject import STEPS_MAX, run_subject, signature
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ..actors.interleaver import Observer
+    from ..actors.observer import Observer
     from ..kernel import Violation
     from .subject import Subject
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import traceback
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..actors import BareInterleaver, Fingerprint, Outcome, Profile, RunLimits
+from ..actors.garbage import rare_garbage_collection
 from ..actors.strategies import BY_NAME, RandomWalk, make_strategy
 from ..kernel import boot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from ..actors import Interleaver
-    from ..actors.interleaver import Observer
+    from ..actors.observer import Observer
     from ..actors.strategies import Strategy
     from ..kernel import Violation
     from ..topology import Scenario
@@ -150,12 +150,6 @@ def signature(violation: Violation) -> str:
     return " ".join([violation.kind, where, *violation.site])
 
 
-@contextmanager
-def rare_garbage_collection() -> Iterator[None]:
-    """Collect reference cycles seldom: every schedule leaves a whole machine behind, and nothing else does."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 5, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
+def many_schedules() -> AbstractContextManager[None]:
+    """Around many schedules: every one leaves a whole machine of reference cycles behind, and nothing else does."""
+    return rare_garbage_collection(100_000, 5, 100)

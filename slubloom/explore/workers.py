@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from .campaign import Campaign
-from .subject import Executed, Pilot, Schedule, execute, rare_garbage_collection
+from .subject import Executed, Pilot, Schedule, execute, many_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +75,7 @@ def _work(connection: Connection, inherited: Sequence[Connection], subject: Subj
         copy.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the campaign's business
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with rare_garbage_collection():
+    with many_schedules():
         pilot = Pilot(subject, seed)
         try:
             while True:
