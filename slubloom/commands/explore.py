@@ -92,7 +92,7 @@ def command(  # the options are described where they are declared
         schedules=schedules,
         budget_s=budget_s,
         seed=scenario.explore.seed if seed is None else seed,
-        jobs=jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or 1,
+        jobs=jobs or _processors(),
         find_all=find_all,
         steps_max=steps_max,
     )
@@ -101,6 +101,11 @@ def command(  # the options are described where they are declared
 
         return run_audit(scenario, origin, options, as_json=as_json)
     return _explore(scenario, origin, options, exhaustive=exhaustive, explain=explain, as_json=as_json)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _known(strategy: str, place: str) -> str:
