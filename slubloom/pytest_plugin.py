@@ -121,6 +121,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     token = pyfuncitem.config.getoption("--slubloom-token")
     if token:
         try:
+            if not test.is_meant(token):
+                pytest.skip("--slubloom-token is of another test")
             failure = test.replay(token)
         except TokenError as error:
             pytest.fail(f"--slubloom-token: {error}", pytrace=False)

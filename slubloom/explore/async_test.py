@@ -97,6 +97,15 @@ class AsyncTest:
         """Run it in the order of the virtual clocks."""
         return self._run(make_strategy("timed", 0), Schedule(0, "timed", 0))
 
+    def is_meant(self, token: str) -> bool:
+        """Whether a token is of this test; it may have been made from another folder.
+
+        Raises:
+            TokenError: it is no token.
+        """
+        path = parse_token(token).path
+        return path.endswith(self.name) or self.name.endswith(path)
+
     def replay(self, token: str, *, known: bool = False) -> Failure | None:
         """Run it under the schedule a token names; `known` ones that do not fit the test any more mean nothing.
 

@@ -377,3 +377,11 @@ def test_a_wrong_mark_is_one_clear_message(wrong: str) -> None:
 def test_a_topology_fixture_may_be_parametrized(wrong: str) -> None:
     assert not re.search(r"FAILED .*test_on_two_machines", wrong)
     assert "2 passed" in wrong
+
+
+def test_a_token_runs_its_own_test_and_no_other(race: Path) -> None:
+    (race / "test_else.py").write_text("async def test_of_something_else(machine):\n    raise RuntimeError\n")
+    _, output = run_pytest(race, "test_race.py")
+    status, output = run_pytest(race, "--slubloom-token", token_in(output))
+    assert status == 1
+    assert "1 failed, 1 skipped" in output
