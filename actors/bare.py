@@ -69,6 +69,8 @@ async def _live(actor: Actor) -> None:
         await actor.body()
     except Death:
         pass
+    except GeneratorExit:  # the run was abandoned, not unwound
+        raise
     except BaseException as error:
         actor.failure = error
     await FINISHED
