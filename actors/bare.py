@@ -52,9 +52,6 @@ class BareInterleaver(Interleaver):
             actor.throw = coroutine.throw
             coroutine.send(None)  # as far as START: from there on it can be unwound
         for actor in newborn:
-            fire = self.tracepoints.actor_start.fire
-            if fire is not None:
-                fire(actor.name)
             self.born(actor)
 
     def retire(self, actor: Actor) -> None:

@@ -165,10 +165,7 @@ class GracePeriod(Actor):
     async def _begin(self) -> None:
         self.sequence += 1  # the low bits say: running
         self._trace("start")
-        touch = self.interleaver.touch
-        if touch is not None:
-            for cpu in self.cpus.values():
-                touch(cpu.host, Access.READ)
+        self.looks_at_processors()
         online = [cpu for cpu in self.cpus.values() if cpu.online]
         # G1 Readers preempted so far began before this grace period.
         self.quorum = quorum = Quorum(self.sequence, [cpu.cpu_id for cpu in online], self.preempted_readers)
@@ -179,6 +176,13 @@ class GracePeriod(Actor):
                 quorum.report(cpu.cpu_id, self.sequence)
             else:
                 cpu.mailbox.post(ReportQuiescentState(self.sequence))
+
+    def looks_at_processors(self, _: Actor | None = None) -> None:
+        """Declare that the step being made looks at what every processor is doing; may be an operation's effect."""
+        touch = self.interleaver.touch
+        if touch is not None:
+            for cpu in self.cpus.values():
+                touch(cpu.host, Access.READ)
 
     def changes(self) -> None:
         """Declare that the step being made looks at or changes the machine's state from outside."""

@@ -154,11 +154,8 @@ class Interleaver:
 
     def choose(self, kind: str, n: int) -> int:
         """Decide something other than who steps next: an index below `n`; nothing is recorded where `n` is 1."""
-        if n == 1:
-            return 0
-        answer = self.strategy.choose(kind, n)
-        self.tape.append(answer)
-        if self.on_choice is not None:
+        answer = self.choose_actor(kind, n)
+        if n > 1 and self.on_choice is not None:
             self.on_choice(answer)
         return answer
 
@@ -272,9 +269,6 @@ class Interleaver:
         while any(actor.coroutine is None for actor in newborn):
             await trio.lowlevel.cancel_shielded_checkpoint()
         for actor in newborn:
-            fire = self.tracepoints.actor_start.fire
-            if fire is not None:
-                fire(actor.name)
             self.born(actor)
 
     def born(self, actor: Actor) -> None:
@@ -283,6 +277,9 @@ class Interleaver:
         A daemon that needs no processor goes to its first operation at once: what it does before is seen by nobody, and
         on a machine with hundreds of processors these steps would crowd out the decisions that matter.
         """
+        fire = self.tracepoints.actor_start.fire
+        if fire is not None:
+            fire(actor.name)
         if not actor.daemon or actor.off_cpu:
             actor.unblock()
             return

@@ -323,16 +323,15 @@ def _token(scenario: Scenario, options: RunOptions, violations: Sequence[Violati
 
 
 @contextmanager
-def interruptible(interleavers: list[Interleaver]) -> Iterator[None]:
-    """End the runs of `interleavers` after their step on Ctrl-C, not in the middle of it; a second one raises."""
+def interruptible(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` on Ctrl-C, which ends what runs at a point of its own choosing; a second one raises."""
     import signal  # only the command line wants it
 
     previous = signal.getsignal(signal.SIGINT)
 
     def interrupt(_: int, __: Any) -> None:
         signal.signal(signal.SIGINT, previous)
-        for interleaver in interleavers:
-            interleaver.stop(Outcome.INTERRUPTED)
+        stop()
 
     signal.signal(signal.SIGINT, interrupt)
     try:

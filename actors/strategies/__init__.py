@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .base import SeededStrategy
 from .base import Strategy as Strategy
 from .base import TapeError as TapeError
 from .dfs import DepthFirst as DepthFirst
@@ -23,7 +24,7 @@ from .urw import Urw as Urw
 if TYPE_CHECKING:
     from ..profile import Profile
 
-BY_NAME: dict[str, type[Timed | RandomWalk | Pct | Pos | Urw | Surw]] = {
+BY_NAME: dict[str, type[Timed | SeededStrategy]] = {
     strategy.name: strategy for strategy in (Timed, RandomWalk, Pct, Pct10, Pos, Urw, Surw, Kin)
 }
 """Strategies a user can name and that need nothing but a seed, and some of them the profile of a pilot run."""
@@ -37,7 +38,7 @@ def make_strategy(name: str, seed: int, profile: Profile | None = None) -> Strat
     """
     cls = BY_NAME[name]
     if not cls.needs_profile:
-        return cls(seed)  # type: ignore[call-arg]  # those that take a profile say so
+        return cls(seed)
     if profile is None:
         raise ValueError(f"strategy {name} needs the profile of a pilot run")
-    return cls(seed, profile)  # type: ignore[call-arg]
+    return cls(seed, profile)  # type: ignore[call-arg]  # those that need a profile take it

@@ -9,6 +9,7 @@ Whether operations cost virtual time (``costed``) belongs to the strategy too, b
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class Strategy:
     draw: Callable[[], float] | None = None
 
     def begin(self, interleaver: Interleaver) -> None:
-        """Called once, before the first step."""
+        """Called once, before the first step; takes in the actors that are enabled already."""
+        if self.watches_enabled:
+            for actor in interleaver.enabled:
+                self.on_enabled(actor)
 
     def pick(self, enabled: Sequence[Actor]) -> int:
         """Index of the actor to take the next step, of two or more ``enabled`` whose ``pending`` can be looked at."""
@@ -63,3 +67,14 @@ class Strategy:
 
     def on_end(self, *, violated: bool) -> None:
         """Told by who explores that the run is over: a strategy that learns over several runs uses it."""
+
+
+class SeededStrategy(Strategy):
+    """Base of strategies that draw from a generator seeded with `seed`; answers what it does not pick uniformly."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed).random
+
+    def choose(self, kind: str, n: int) -> int:
+        """Any of the `n` answers."""
+        return int(self._random() * n)

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from .surw import Surw
+from .focus import FocusedStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..actor import Actor
-    from ..operation import Op
     from ..profile import Profile
 
 
@@ -30,38 +29,26 @@ def kind_of(name: str) -> str:
     return name.rstrip("0123456789/:.#-_") or name
 
 
-class Kin(Surw):
+class Kin(FocusedStrategy):
     """Hold everybody at the accesses that matter in this run, and let one kind after the other go on."""
 
     name: ClassVar[str] = "kin"
-    watches_steps: ClassVar[bool] = False
 
     def __init__(self, seed: int, profile: Profile) -> None:
         super().__init__(seed, profile)
         self._waiting: dict[str, list[Actor]] = {}  # those held, by kind; some may have been disabled since
 
-    def on_step(self, actor: Actor, op: Op) -> None:
-        """Nothing is counted here."""
-
-    def on_spawn(self, parent: int, child: Actor) -> None:
-        """Nobody expects anything of a particular actor here."""
+    def holds(self, actor: Actor) -> bool:
+        """Everybody is held at an access."""
+        if not self.is_at_access(actor):
+            return False
+        self._waiting.setdefault(kind_of(actor.name), []).append(actor)
+        return True
 
     def pick(self, enabled: Sequence[Actor]) -> int:
         """Draw uniformly among those that are not held, or else let one that is held go on."""
-        free, interesting = self._free, self._interesting
-        while free:
-            index = int(self._random() * len(free))
-            actor = free[index]
-            if actor.slot >= 0:
-                op = actor.pending
-                if not op.races or op.resource.identity != interesting:
-                    return actor.slot
-                self._waiting.setdefault(kind_of(actor.name), []).append(actor)
-            else:
-                del self._listed[actor]
-            free[index] = free[-1]
-            free.pop()
-        return self._rendezvous(enabled)
+        actor = self.draw_free()
+        return actor.slot if actor is not None else self._rendezvous(enabled)
 
     def _rendezvous(self, enabled: Sequence[Actor]) -> int:
         """Everybody is held: one of a random kind goes on, and may be drawn again."""

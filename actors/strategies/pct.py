@@ -10,24 +10,22 @@ uniform: an actor that spins with the highest priority would spin for ever.
 
 from __future__ import annotations
 
-import random
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import Strategy
+from .base import SeededStrategy
+from .queue import ActorQueue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..actor import Actor
-    from ..interleaver import Interleaver
     from ..profile import Profile
 
 FAIR_AFTER = 8
 """Decisions, in multiples of those of the pilot run, after which the choice is uniform."""
 
 
-class Pct(Strategy):
+class Pct(SeededStrategy):
     """The highest priority goes first; ``depth`` - 1 times, at a random decision, who has it gets the lowest."""
 
     name: ClassVar[str] = "pct"
@@ -36,54 +34,36 @@ class Pct(Strategy):
     depth: ClassVar[int] = 3
 
     def __init__(self, seed: int, profile: Profile) -> None:
-        self._random = random.Random(seed)
+        super().__init__(seed)
         decisions = max(profile.decisions, 1)
         # Their order among themselves is random too: sorted by moment, each keeps the priority it was drawn with.
-        moments = [(1 + int(self._random.random() * decisions), -rank) for rank in range(1, self.depth)]
+        moments = [(1 + int(self._random() * decisions), -rank) for rank in range(1, self.depth)]
         self._changes = sorted(moments, reverse=True)
         self._decision = 0
         self._fair_after = FAIR_AFTER * decisions + 1000
         self._priority: dict[int, float] = {}  # by serial number; higher goes first
-        self._heap: list[tuple[float, int, int, Actor]] = []
-
-    def begin(self, interleaver: Interleaver) -> None:
-        """Take in the actors that are enabled already."""
-        for actor in interleaver.enabled:
-            self.on_enabled(actor)
+        self._queue = ActorQueue()
 
     def on_enabled(self, actor: Actor) -> None:
         """Queue the actor at its priority, drawn when it is first seen."""
         serial = actor.serial
         priority = self._priority.get(serial)
         if priority is None:
-            priority = self._priority[serial] = self._random.random()
-        actor.stamp += 1
-        heappush(self._heap, (-priority, serial, actor.stamp, actor))
+            priority = self._priority[serial] = self._random()
+        self._queue.push(-priority, actor)
 
     def pick(self, enabled: Sequence[Actor]) -> int:
         """The enabled actor of the highest priority."""
         self._decision = decision = self._decision + 1
         if decision > self._fair_after:
-            return int(self._random.random() * len(enabled))
-        actor = self._highest()
+            return int(self._random() * len(enabled))
+        actor = self._queue.first()
         while self._changes and self._changes[-1][0] <= decision:
             _, priority = self._changes.pop()
             self._priority[actor.serial] = priority
             self.on_enabled(actor)
-            actor = self._highest()
+            actor = self._queue.first()
         return actor.slot
-
-    def _highest(self) -> Actor:
-        heap = self._heap
-        while True:
-            _, _, stamp, actor = heap[0]
-            if actor.slot >= 0 and actor.stamp == stamp:
-                return actor
-            heappop(heap)
-
-    def choose(self, kind: str, n: int) -> int:
-        """Any of the `n` answers."""
-        return int(self._random.random() * n)
 
 
 class Pct10(Pct):

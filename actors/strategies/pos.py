@@ -8,23 +8,21 @@ step costs as many redraws as there are conflicts.
 
 from __future__ import annotations
 
-import random
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, ClassVar
 
 from ..resource import conflict
-from .base import Strategy
+from .base import SeededStrategy
+from .queue import ActorQueue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..actor import Actor
-    from ..interleaver import Interleaver
     from ..operation import Op
     from ..resource import Resource
 
 
-class Pos(Strategy):
+class Pos(SeededStrategy):
     """The pending operation of the highest random priority goes first."""
 
     name: ClassVar[str] = "pos"
@@ -32,20 +30,14 @@ class Pos(Strategy):
     watches_steps: ClassVar[bool] = True
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed).random
-        self._heap: list[tuple[float, int, int, Actor]] = []
+        super().__init__(seed)
+        self._queue = ActorQueue()
         self._pending_on: dict[Resource, dict[Actor, None]] = {}
         self._stepped: Actor | None = None  # its new pending operation has no priority yet
 
-    def begin(self, interleaver: Interleaver) -> None:
-        """Take in the actors that are enabled already."""
-        for actor in interleaver.enabled:
-            self.on_enabled(actor)
-
     def on_enabled(self, actor: Actor) -> None:
         """Draw a priority for its pending operation."""
-        actor.stamp += 1
-        heappush(self._heap, (self._random(), actor.serial, actor.stamp, actor))
+        self._queue.push(self._random(), actor)
         op = actor.pending
         if op.access:
             self._pending_on.setdefault(op.resource, {})[actor] = None
@@ -74,13 +66,4 @@ class Pos(Strategy):
         if self._stepped is not None:
             self._draw_next(self._stepped)
             self._stepped = None
-        heap = self._heap
-        while True:
-            _, _, stamp, actor = heap[0]
-            if actor.slot >= 0 and actor.stamp == stamp:
-                return actor.slot
-            heappop(heap)
-
-    def choose(self, kind: str, n: int) -> int:
-        """Any of the `n` answers."""
-        return int(self._random() * n)
+        return self._queue.first().slot

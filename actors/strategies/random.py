@@ -6,10 +6,9 @@ outlast many steps of another.
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import Strategy
+from .base import SeededStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,19 +16,15 @@ if TYPE_CHECKING:
     from ..actor import Actor
 
 
-class RandomWalk(Strategy):
+class RandomWalk(SeededStrategy):
     """Draw every decision uniformly from a generator seeded with `seed`."""
 
     name: ClassVar[str] = "random"
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed).random
+        super().__init__(seed)
         self.draw = self._random
 
     def pick(self, enabled: Sequence[Actor]) -> int:
         """Any enabled actor."""
         return int(self._random() * len(enabled))
-
-    def choose(self, kind: str, n: int) -> int:
-        """Any of the `n` answers."""
-        return int(self._random() * n)

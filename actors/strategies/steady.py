@@ -12,11 +12,11 @@ come behind, in order of birth.  A choice of another kind is answered 0.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ..operation import START
 from .base import Strategy
+from .queue import ActorQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,19 +72,13 @@ class Steady(Strategy):
         self._last: Actor | None = None
         self._step: dict[int, int] = {}  # steps made, by serial number
         self._ordinal = 0
-        self._heap: list[tuple[int, int, Actor]] = []
+        self._queue = ActorQueue()
         self._woken = 0
         self._order: dict[int, int] = {}
         self._living: dict[int, Actor] = {}
 
-    def begin(self, interleaver: Interleaver) -> None:
-        """Take in the actors that are enabled already."""
-        for actor in interleaver.enabled:
-            self.on_enabled(actor)
-
     def on_enabled(self, actor: Actor) -> None:
         """Queue the actor before those that wait already, or, where it has not begun, in order of birth."""
-        actor.stamp += 1
         serial, op = actor.serial, actor.pending
         self._living[serial] = actor
         if op is START:
@@ -93,7 +87,7 @@ class Steady(Strategy):
             self._woken -= 1
             self._order[serial] = self._woken
         # Otherwise it was only interrupted, and goes on where it was in the queue.
-        heappush(self._heap, (self._order[serial], actor.stamp, actor))
+        self._queue.push(self._order[serial], actor)
 
     def on_step(self, actor: Actor, op: Op) -> None:
         """Count the step: it names the points that follow."""
@@ -125,12 +119,7 @@ class Steady(Strategy):
         last = self._last
         if last is not None and last.slot >= 0:
             return last
-        heap = self._heap
-        while True:
-            _, stamp, actor = heap[0]
-            if actor.slot >= 0 and actor.stamp == stamp:
-                return actor
-            heappop(heap)
+        return self._queue.first()
 
     def choose(self, kind: str, n: int) -> int:
         """The deviation's answer if there is one and it is possible, else 0."""
@@ -158,10 +147,6 @@ class Transcript(Steady):
         """Begin both."""
         self._inner.begin(interleaver)
         super().begin(interleaver)
-
-    def on_enabled(self, actor: Actor) -> None:
-        """Queue the actor; what is transcribed is a tape, which keeps no queue of its own."""
-        super().on_enabled(actor)
 
     def pick(self, enabled: Sequence[Actor]) -> int:
         """The tape's actor."""

@@ -9,10 +9,9 @@ plain random walk until they are about to make an access, and then are held unti
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import Strategy
+from .focus import FocusedStrategy
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -24,68 +23,41 @@ if TYPE_CHECKING:
     from ..profile import Profile
 
 
-class Surw(Strategy):
+class Surw(FocusedStrategy):
     """Hold back every actor but one at the accesses that matter in this run."""
 
     name: ClassVar[str] = "surw"
-    watches_enabled: ClassVar[bool] = True
     watches_steps: ClassVar[bool] = True
-    needs_profile: ClassVar[bool] = True
 
     def __init__(self, seed: int, profile: Profile) -> None:
-        self._random = random.Random(seed).random
-        self._interesting, accesses = self._draw_resource(profile)
-        self._expected = profile.with_descendants(accesses)
+        super().__init__(seed, profile)
+        self._expected = profile.with_descendants(self._accesses)
         self._weights = Weights()  # accesses left, by serial number, of the living
         self._by_serial: dict[int, Actor] = {}
         self._serial_of: dict[int, int] = {}  # by signature
         self._intended = -1  # a serial number
-        self._free: list[Actor] = []  # may be drawn; some may have been disabled since
-        self._listed: dict[Actor, None] = {}
         self._held: dict[int, Actor] = {}  # by serial number; some may have been disabled since
-
-    def _draw_resource(self, profile: Profile) -> tuple[int, dict[int, int]]:
-        shared = profile.shared()
-        total = sum(sum(by_actor.values()) for by_actor in shared.values())
-        mark = int(self._random() * total)
-        for identity, by_actor in shared.items():
-            mark -= sum(by_actor.values())
-            if mark < 0:
-                return identity, by_actor
-        return 0, {}
 
     def begin(self, interleaver: Interleaver) -> None:
         """Take in the actors that are alive already."""
         for actor in interleaver.actors:
             if actor.serial not in self._by_serial:
                 self._know(actor)
-        for actor in interleaver.enabled:
-            self.on_enabled(actor)
+        super().begin(interleaver)
 
     def _know(self, actor: Actor) -> int:
         serial, signature = actor.serial, actor.maker.signature
         self._by_serial[serial] = actor
         self._serial_of[signature] = serial
-        weight = self._expected.get(signature, 0)
-        self._weigh(actor, weight)
+        weight = self._weights[serial] = self._expected.get(signature, 0)
         return weight
-
-    def _weigh(self, actor: Actor, weight: int) -> None:
-        """Note how many accesses `actor` still has to make, those it will spawn included."""
-        self._weights[actor.serial] = weight
-
-    def on_enabled(self, actor: Actor) -> None:
-        """Let it be drawn, unless it is listed or held already."""
-        if actor not in self._listed:
-            self._listed[actor] = None
-            self._free.append(actor)
 
     def on_step(self, actor: Actor, op: Op) -> None:
         """An access made: draw whose is the next, and let everybody come as far as theirs."""
         if op.races and op.resource.identity == self._interesting:
             serial = actor.serial
             if self._weights[serial]:
-                self._weigh(actor, self._weights[serial] - 1)
+                self._weights[serial] -= 1
             if serial == self._intended or self._intended < 0:
                 self._redraw()
 
@@ -96,7 +68,7 @@ class Surw(Strategy):
         if not weight or serial < 0:
             return
         before = self._weights[serial]
-        self._weigh(self._by_serial[serial], max(before - weight, 0))
+        self._weights[serial] = max(before - weight, 0)
         if serial == self._intended and self._random() * max(before, weight) < weight:
             self._intended = child.serial
 
@@ -112,32 +84,21 @@ class Surw(Strategy):
         self._free += self._held.values()
         self._held.clear()
 
+    def holds(self, actor: Actor) -> bool:
+        """Everybody but the intended actor is held at an access."""
+        if self._intended < 0 or actor.serial == self._intended or not self.is_at_access(actor):
+            return False
+        self._held[actor.serial] = actor
+        return True
+
     def pick(self, enabled: Sequence[Actor]) -> int:
-        """Draw uniformly among those that are not held: a step for each that is held or gone, once."""
+        """Draw uniformly among those that are not held."""
         if self._intended < 0:
             self._redraw()
-        free = self._free
-        while True:
-            if not free:
-                if not self._held:
-                    return int(self._random() * len(enabled))
-                # The intended actor cannot come to its access: let another make one.
-                self._release()
-                self._intended = -1
-            index = int(self._random() * len(free))
-            actor = free[index]
-            if actor.slot >= 0:
-                if self._intended < 0 or actor.serial == self._intended:
-                    return actor.slot
-                op = actor.pending
-                if not op.races or op.resource.identity != self._interesting:
-                    return actor.slot
-                self._held[actor.serial] = actor
-            else:
-                del self._listed[actor]
-            free[index] = free[-1]
-            free.pop()
-
-    def choose(self, kind: str, n: int) -> int:
-        """Any of the `n` answers."""
-        return int(self._random() * n)
+        actor = self.draw_free()
+        if actor is None and self._held:
+            # The intended actor cannot come to its access: let another make one.
+            self._release()
+            self._intended = -1
+            actor = self.draw_free()
+        return actor.slot if actor is not None else int(self._random() * len(enabled))

@@ -7,22 +7,20 @@ The counts are a pilot run's; where they are wrong the walk only becomes less un
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import Strategy
+from .base import SeededStrategy
 from .weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..actor import Actor
-    from ..interleaver import Interleaver
     from ..operation import Op
     from ..profile import Profile
 
 
-class Urw(Strategy):
+class Urw(SeededStrategy):
     """An enabled actor, in proportion to the steps that it and those it will spawn still have to make."""
 
     name: ClassVar[str] = "urw"
@@ -31,17 +29,12 @@ class Urw(Strategy):
     needs_profile: ClassVar[bool] = True
 
     def __init__(self, seed: int, profile: Profile) -> None:
-        self._random = random.Random(seed).random
+        super().__init__(seed)
         self._expected = profile.with_descendants(profile.events)
         self._left: dict[int, int] = {}  # steps left, by signature
         self._weights = Weights()  # of the enabled; an actor that was disabled since may still be in
         self._by_serial: dict[int, Actor] = {}
         self._serial_of: dict[int, int] = {}  # by signature
-
-    def begin(self, interleaver: Interleaver) -> None:
-        """Take in the actors that are enabled already."""
-        for actor in interleaver.enabled:
-            self.on_enabled(actor)
 
     def _weight(self, signature: int) -> int:
         left = self._left.get(signature)
@@ -80,7 +73,3 @@ class Urw(Strategy):
                 return actor.slot
             weights[serial] = 0
         return int(self._random() * len(enabled))
-
-    def choose(self, kind: str, n: int) -> int:
-        """Any of the `n` answers."""
-        return int(self._random() * n)

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...actors import Access, GracePeriod, Message, Op, OpKind
+from ...actors import GracePeriod, Message, Op, OpKind
 from ...actors.grace_period import GracePeriodEnded, QuiescentStates, StartGracePeriod, sequence_snap
 from ..locks import Completion, Mutex
 from ..locks.base import NOTHING
@@ -87,7 +87,7 @@ class Rcu:
         self.quiescent = QuiescentStates(self.domain, preemptible=preemptible)
         self.callbacks = {number: CallbackList() for number in machine.cpus}
         lists = machine.interleaver.resource("rcu callbacks of every cpu")
-        self._look_at_lists = Op(OpKind.READ, lists, perform=self._peek)
+        self._look_at_lists = Op(OpKind.READ, lists, perform=self.domain.looks_at_processors)
         self.barrier_mutex = Mutex(machine, "rcu_state.barrier_mutex")
         self._lock_op = Op(OpKind.LOCAL, "rcu_read_lock", perform=self._enter)
         self._unlock_op = Op(OpKind.LOCAL, "rcu_read_unlock", perform=self._leave)
@@ -186,12 +186,6 @@ class Rcu:
     def _tell_barrier(self, what: str, cpu: int, barrier: Barrier) -> None:
         if (fire := self._machine.tracepoints.rcu_barrier.fire) is not None:
             fire(self.name, what, cpu, barrier.count, self.barriers_run)
-
-    def _peek(self, _: Any) -> None:
-        touch = self._machine.interleaver.touch
-        if touch is not None:
-            for cpu in self._machine.cpus.values():
-                touch(cpu.host, Access.READ)
 
     # --- running callbacks
 

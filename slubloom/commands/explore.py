@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,8 +13,6 @@ from .options import load_scenario, scenario_options
 from .progress import ProgressLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from ..explore.campaign import Campaign, CampaignOptions
     from ..explore.exhaustive import ExhaustiveCampaign
     from ..token import Origin
@@ -130,6 +126,7 @@ def _explore(
 ) -> int:
     from ..explore.subject import ScenarioSubject
     from ..explore.workers import WorkersDiedError
+    from ..run import interruptible
     from .findings import Report, as_json_document, print_end, say_failure
     from .report import CLEAN, INTERNAL, INTERRUPTED, VIOLATED, headline
 
@@ -143,7 +140,7 @@ def _explore(
             click.echo(text)
     broken = ""
     try:
-        with _interruptible(campaign.stop):
+        with interruptible(campaign.stop):
             campaign.run()
     except WorkersDiedError as error:
         broken = str(error)
@@ -192,19 +189,3 @@ def _make_campaign(
     from ..explore.campaign import Campaign
 
     return Campaign(subject, options, on_progress=line)
-
-
-@contextmanager
-def _interruptible(stop: Callable[[], object]) -> Iterator[None]:
-    """End the search at the next schedule on Ctrl-C; a second one raises."""
-    previous = signal.getsignal(signal.SIGINT)
-
-    def interrupt(_: int, __: Any) -> None:
-        signal.signal(signal.SIGINT, previous)
-        stop()
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

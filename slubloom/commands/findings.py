@@ -12,7 +12,7 @@ from ..explore.story import summary
 from ..run import RESULT_SCHEMA, RunOptions, run_scenario
 from ..token import TOKEN_MAX, make_token
 from ..traces import TraceError
-from .report import smallest_as_json, smallest_token
+from .report import save_failure, smallest_as_json, smallest_token
 
 if TYPE_CHECKING:
     from ..explore.campaign import CampaignOptions, Finding, Tally
@@ -169,7 +169,7 @@ def print_end(tally: Tally, reports: list[Report], *, exhaustive: bool) -> None:
 
 
 def say_failure(scenario: Scenario, origin: Origin, executed: Executed) -> None:
-    """The schedule failed in us or in a patch file: it is deterministic, so the same again leaves a trace."""
+    """Say that a schedule failed, in us or in a patch file, and save it."""
     schedule = executed.schedule
     click.echo(
         f"slubloom: schedule {schedule.number + 1} ({schedule.strategy}, seed {schedule.seed}) failed: "
@@ -178,11 +178,5 @@ def say_failure(scenario: Scenario, origin: Origin, executed: Executed) -> None:
     )
     if schedule.strategy == DFS:
         return
-    path = f"slubloom-failure-{scenario.digest[:12]}-{schedule.seed}.slabtrc"
-    options = RunOptions(
-        strategy=schedule.strategy, seed=schedule.seed, pilot=schedule.pilot, trace=path, origin=origin
-    )
-    try:
-        run_scenario(scenario, options)
-    except Exception:  # the same failure, this time recorded
-        click.echo(f"slubloom: the run up to the failure was saved: {path}", err=True)
+    how = RunOptions(strategy=schedule.strategy, seed=schedule.seed, pilot=schedule.pilot, origin=origin)
+    save_failure(scenario, how)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ..explore.story import summary, tell
 from ..explore.subject import ScenarioSubject, signature
 from ..run import RunOptions, interruptible, run_scenario
 from ..token import STEADY, check_number, make_token
+from .progress import RunProgress
 
 if TYPE_CHECKING:
     from ..actors import Interleaver
@@ -26,29 +26,6 @@ if TYPE_CHECKING:
     from ..topology import Scenario
 
 CLEAN, VIOLATED, UNUSABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
-PROGRESS_EVERY_S = 0.5
-
-
-class Progress:
-    """A line on the terminal while a run is long."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._next = time.monotonic() + PROGRESS_EVERY_S
-        self._drawn = False
-
-    def __call__(self, interleaver: Interleaver) -> None:
-        """Draw the line again, now and then."""
-        if self._shown and time.monotonic() >= self._next:
-            self._next = time.monotonic() + PROGRESS_EVERY_S
-            self._drawn = True
-            text = f"{interleaver.steps:,} steps, virtual time {interleaver.now_ns / 1e9:.6f} s"
-            click.echo(f"\r{text:<78}", err=True, nl=False)
-
-    def clear(self) -> None:
-        """Leave an empty line behind."""
-        if self._drawn:
-            click.echo("\r" + " " * 78 + "\r", err=True, nl=False)
 
 
 def run_and_report(
@@ -68,7 +45,12 @@ def run_and_report(
     to find again.
     """
     running: list[Interleaver] = []
-    progress = Progress(shown=sys.stderr.isatty() and not as_json)
+
+    def interrupt() -> None:
+        for interleaver in running:
+            interleaver.stop(Outcome.INTERRUPTED)
+
+    progress = RunProgress(shown=sys.stderr.isatty() and not as_json)
 
     options = RunOptions(
         origin=origin,
@@ -82,13 +64,13 @@ def run_and_report(
     if options.trace is not None and options.trace.startswith(("unix:", "tcp:")) and not as_json:
         click.echo(f"trace to {options.trace}: waiting for a reader for up to 10 s if nobody listens there", err=True)
     try:
-        with interruptible(running):
+        with interruptible(interrupt):
             result = run_scenario(scenario, options)
     except TapeError as error:
         raise click.UsageError(f"the recorded decisions do not fit: {error}") from error
     except Exception as error:
         if getattr(error, "exit_status", None) is None and not options.trace and options.interleaver != "free":
-            _save_failure(scenario, options)
+            save_failure(scenario, options)
         raise
     finally:
         progress.clear()
@@ -156,7 +138,7 @@ def _say_whether_found(result: RunResult, found: str, *, err: bool) -> None:
         click.echo("the same violation as recorded" if again else "NOT the violation that was recorded", err=err)
 
 
-def _save_failure(scenario: Scenario, options: RunOptions) -> None:
+def save_failure(scenario: Scenario, options: RunOptions) -> None:
     """The run failed in us: it is deterministic, so the same again leaves a trace."""
     path = f"slubloom-failure-{scenario.digest[:12]}-{options.seed}.slabtrc"
     try:
