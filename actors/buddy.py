@@ -1,9 +1,9 @@
 """The binary buddy system of one zone: free blocks of 2^order pages, split and merged.
 
 Mirrors ``__rmqueue_smallest()``, ``expand()`` and ``__free_one_page()`` of mm/page_alloc.c (6.1).  Left out: migrate
-types, per-CPU page lists.  Memory that was never handed out is kept as ranges of largest blocks, which are cut off
-from the lowest address as needed, so a node of many gigabytes costs nothing until it is used; the totals and orders
-are those of the full lists.
+types, and per-CPU page lists, so pages that a kernel would keep there are free blocks here.  Memory that was never
+handed out is kept as ranges of largest blocks, which are cut off from the lowest address as needed, so a node of many
+gigabytes costs nothing until it is used; the totals and orders are those of the full lists.
 
 Invariants: B1 a free block of order n starts at a multiple of 2^n.  B2 no two buddies of one order are both free,
 below the largest order.  B3 ``free_pages`` is the sum over all free blocks and ranges.
@@ -113,6 +113,14 @@ class Buddy:
             pfn &= ~(1 << order)
             order += 1
         self._free[order][pfn] = None
+
+    def has_block(self, order: int) -> bool:
+        """Whether `allocate` would find a block for `order`."""
+        return bool(self._ranges) or any(self._free[order:])
+
+    def holds(self, pfn: int) -> bool:
+        """Whether an allocated block starts at `pfn`."""
+        return pfn in self._allocated
 
     def counts(self) -> list[int]:
         """Free blocks by order, as a row of ``/proc/buddyinfo``."""

@@ -79,8 +79,7 @@ class Interleaver:
     """Runs actors one step at a time, in the order a strategy decides.
 
     ``on_pause`` functions are called at every trio checkpoint, with no argument; ``on_step`` (None by default) after
-    each
-    step: for invariant checkers.  Not reusable: one interleaver, one run.
+    each step: for invariant checkers.  Not reusable: one interleaver, one run.
     """
 
     def __init__(self, strategy: Strategy, *, limits: RunLimits | None = None) -> None:
@@ -100,6 +99,7 @@ class Interleaver:
         self.costed = strategy.costed
         self._burst_end = 0  # steps at which the burst ends; 0 ends it after this step
         self.on_deadlock: Callable[[list[Actor]], object] = len  # told who waits for ever, before they are unwound
+        self.on_finished: list[Callable[[], object]] = []  # called when nobody has anything left to do
         self.before_step: Callable[[Actor, Op], object] | None = strategy.on_step if strategy.watches_steps else None
         # For what a step touches beyond its operation.
         self.touch: Callable[[Resource, Access], object] | None = strategy.touch if strategy.watches_touches else None
@@ -364,6 +364,9 @@ class Interleaver:
         stuck = self.stuck()
         if stuck:
             self.on_deadlock(stuck)
+        else:
+            for finished in self.on_finished:
+                finished()
         self.stop(Outcome.DEADLOCK if stuck else Outcome.FINISHED)
 
     def stuck(self) -> list[Actor]:

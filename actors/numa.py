@@ -1,9 +1,16 @@
-"""A NUMA node: the actor that owns the page frames of one node.
+"""A NUMA node: the actor that owns the page frames of one node, divided into zones.
 
-Mirrors the zone of mm/page_alloc.c (6.1) behind messages: allocate, free, bring memory blocks online, take them
-offline. The node decides alone whether it can serve a request; which node is asked next (the zonelist) is the kernel
-room's business.
-Answers: a page frame number, or None where no block is large enough; for `OfflineBlocks` whether nothing was in use.
+Mirrors the zones of a ``pglist_data`` and their part of get_page_from_freelist() in mm/page_alloc.c (6.1) behind
+messages: allocate, free, bring memory blocks online, take them offline.  The node decides alone, in one step, whether
+one of its zones can serve a request, from the highest allowed one down; which node is asked next (the zonelist), and
+what becomes of a request that no node serves, is the kernel room's business.  Per-CPU page lists are left out: a page
+that is freed is in a free block at once.
+
+Answers: a page frame number, or None where no zone may or can give a block; for `OfflineBlocks` whether nothing was
+in use.
+
+The zones are the node's own, but not secret: who looks at them (``/proc/zoneinfo``), or sets their watermarks,
+declares ``resource``, as does the node whenever it changes something.
 """
 
 from __future__ import annotations
@@ -12,9 +19,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .actor import Actor
-from .buddy import Buddy
 from .mailbox import Mailbox, Message
+from .operation import Op, OpKind
+from .resource import Access
 from .signal import Request
+from .zone import MAX_NR_ZONES, PHYSICAL_LIMITS, WMARK_HIGH, ZONE_NORMAL, Zone
 
 if TYPE_CHECKING:
     from .interleaver import Interleaver
@@ -22,9 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AllocatePages(Request):
-    """Wanted: 2^``order`` page frames in one piece."""
+    """Wanted: 2^``order`` page frames in one piece, from ``highest_zone`` or below, as ``alloc_flags`` allow."""
 
     order: int
+    highest_zone: int
+    alloc_flags: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +47,11 @@ class FreePages(Message):
 
 @dataclass(frozen=True, slots=True)
 class OnlineBlocks(Request):
-    """These page frames are now usable."""
+    """These page frames are now usable; in ``zone``, or where a node puts memory it is not told about."""
 
     start_pfn: int
     nr_pages: int
+    zone: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +67,99 @@ class NumaNode(Actor):
 
     daemon = True
 
-    __slots__ = ("buddy", "distances", "mailbox", "node", "present_pages")
+    __slots__ = ("distances", "mailbox", "node", "read_zones", "resource", "zones")
 
     def __init__(self, interleaver: Interleaver, node: int, distances: dict[int, int]) -> None:
         super().__init__(interleaver, f"node/{node}")
         self.node = node
         self.distances = distances
-        self.buddy = Buddy()
-        self.present_pages = 0
+        self.zones = tuple(Zone(index) for index in range(MAX_NR_ZONES))
         self.mailbox = Mailbox(self)
+        self.resource = interleaver.resource(f"zones of node {node}")
+        self.read_zones = Op(OpKind.READ, self.resource)
+
+    @property
+    def free_pages(self) -> int:
+        """Pages in free blocks of all zones."""
+        return sum(zone.free_pages for zone in self.zones)
+
+    @property
+    def present_pages(self) -> int:
+        """Pages of all zones."""
+        return sum(zone.managed_pages for zone in self.zones)
+
+    def touched(self, access: Access) -> None:
+        """Declare that the step being made looks at the zones, or changes them."""
+        touch = self.interleaver.touch
+        if touch is not None:
+            touch(self.resource, access)
 
     def boot_memory(self, start_pfn: int, nr_pages: int) -> None:
-        """Memory that is there when the machine starts; before the first step only."""
-        self.buddy.add(start_pfn, nr_pages)
-        self.present_pages += nr_pages
+        """Memory that is there when the machine starts: each page frame is in the zone of its address."""
+        end = start_pfn + nr_pages
+        for index, (low, high) in enumerate(PHYSICAL_LIMITS):
+            first, last = max(start_pfn, low), min(end, high)
+            if first < last:
+                self.zones[index].add(first, last - first)
 
-    def fallback_order(self, candidates: list[int]) -> list[int]:
-        """`candidates` from the nearest node to the farthest, equals by number."""
-        return sorted(candidates, key=lambda node: (self.distances[node], node))
+    def zone_for(self, start_pfn: int, nr_pages: int) -> Zone:
+        """Where memory goes that comes later: to a lower zone that reaches into it, or else to ZONE_NORMAL.
+
+        Mirrors default_kernel_zone_for_pfn() of mm/memory_hotplug.c: the address does not matter.
+        """
+        for zone in self.zones[:ZONE_NORMAL]:
+            start = zone.start_pfn
+            if start_pfn < start + zone.spanned_pages and start < start_pfn + nr_pages:
+                return zone
+        return self.zones[ZONE_NORMAL]
+
+    def allocate(self, order: int, highest_zone: int, alloc_flags: int) -> int | None:
+        """Take 2^`order` pages from the highest zone that may give them; the first page frame number, or None."""
+        for zone in self.zones[highest_zone::-1]:
+            if zone.managed_pages:
+                pfn = zone.allocate(order, highest_zone, alloc_flags)
+                if pfn is not None:
+                    return pfn
+        return None
+
+    def free(self, pfn: int) -> None:
+        """Give a block back to the zone it came from.
+
+        Raises:
+            KeyError: `pfn` does not start an allocated block.
+        """
+        for zone in self.zones:
+            if zone.buddy.holds(pfn):
+                zone.buddy.free(pfn)
+                return
+        raise KeyError(f"node {self.node}: no allocated block starts at page frame {pfn}")
+
+    def remove_memory(self, start_pfn: int, nr_pages: int) -> bool:
+        """Give page frames away; false, and no change, where one of them is in use."""
+        if any(zone.buddy.allocated_in(start_pfn, nr_pages) for zone in self.zones):
+            return False
+        for zone in self.zones:
+            zone.remove(start_pfn, nr_pages)
+        return True
+
+    def balanced(self, order: int, highest_zone: int) -> bool:
+        """Whether some zone has more than enough for 2^`order` pages, or there is none at all (``pgdat_balanced``)."""
+        zones = [zone for zone in self.zones[: highest_zone + 1] if zone.managed_pages]
+        return not zones or any(zone.watermark_ok(order, zone.watermarks[WMARK_HIGH], highest_zone) for zone in zones)
 
     async def body(self) -> None:
         """Serve requests in order of arrival, for ever."""
-        buddy = self.buddy
         while True:
-            match await self.mailbox.receive():
-                case AllocatePages(reply, order):
-                    reply.answer(buddy.allocate(order))
+            message = await self.mailbox.receive()
+            self.touched(Access.WRITE)
+            match message:
+                case AllocatePages(reply, order, highest_zone, alloc_flags):
+                    reply.answer(self.allocate(order, highest_zone, alloc_flags))
                 case FreePages(pfn):
-                    buddy.free(pfn)
-                case OnlineBlocks(reply, start_pfn, nr_pages):
-                    self.boot_memory(start_pfn, nr_pages)
+                    self.free(pfn)
+                case OnlineBlocks(reply, start_pfn, nr_pages, index):
+                    zone = self.zone_for(start_pfn, nr_pages) if index is None else self.zones[index]
+                    zone.add(start_pfn, nr_pages)
                     reply.answer(None)
                 case OfflineBlocks(reply, start_pfn, nr_pages):
-                    free = buddy.remove(start_pfn, nr_pages)
-                    if free:
-                        self.present_pages -= nr_pages
-                    reply.answer(free)
+                    reply.answer(self.remove_memory(start_pfn, nr_pages))

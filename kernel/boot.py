@@ -15,6 +15,7 @@ from ..actors.hotplug import OfflineMemory, OnlineMemory
 from .locks import Mutex, PercpuRwsem, RwSemaphore, Spinlock
 from .machine import Machine
 from .memory_hotplug import MemoryHotplug
+from .operations import constructor
 from .pages import PageAllocator
 from .rcu import Rcu
 from .releases import checkout
@@ -22,9 +23,12 @@ from .sanitizers.deadlock import report_deadlock
 from .sanitizers.kasan import Kasan
 from .sanitizers.lockdep import Lockdep
 from .sanitizers.lockdep_report import report_finding
+from .sanitizers.slab_invariants import SlabInvariants
 from .slab import Slub
-from .slab.create import kmem_cache_create, kmem_cache_init
-from .slab.geometry import FLAGS, Tunables
+from .slab.create import create_kmalloc_caches, kmem_cache_create, kmem_cache_init
+from .slab.flags import FLAGS
+from .slab.sizing import Tunables
+from .slab.slub_debug import NO_DEBUG, parse_slub_debug
 from .slab.hotplug import slab_notifier
 from .workload import Workload, start_event
 from .workqueue import Workqueues
@@ -34,9 +38,12 @@ if TYPE_CHECKING:
 
     from ..actors import Interleaver
     from ..topology import Scenario
+    from .releases import Kernel
+    from .slab.sizing import Sizing
 
-SANITIZERS = ("kasan", "lockdep")
-"""Those that can be switched off with ``kernel.sanitizers``; an oops and a deadlock are always reported."""
+DEFAULT_SANITIZERS = ("kasan", "lockdep")
+SANITIZERS = (*DEFAULT_SANITIZERS, "slab-invariants")
+"""What ``kernel.sanitizers`` may name; an oops and a deadlock are always reported."""
 
 
 class BootError(Exception):
@@ -75,7 +82,7 @@ def boot(
     machine.log = log
     interleaver.on_deadlock = lambda stuck: report_deadlock(machine, stuck)
     enable_sanitizers(machine, wanted.sanitizers)
-    jiffy_ns = 1_000_000_000 // wanted.hz
+    machine.jiffy_ns = jiffy_ns = 1_000_000_000 // wanted.hz
     _make_processors(machine, scenario, jiffy_ns)
     ranges = _make_nodes(machine, scenario)
     machine.rcu = Rcu(machine, preemptible=wanted.preempt == "full", jiffy_ns=jiffy_ns)
@@ -83,7 +90,7 @@ def boot(
     _populate_nodes(machine, scenario, ranges)
     machine.workqueues = Workqueues(machine)
     machine.memory_hotplug = MemoryHotplug(machine, kernel.hotplug_section, ranges)
-    machine.slab = slub = Slub(machine, kernel, _tunables(scenario))
+    machine.slab = slub = _make_slub(machine, scenario, kernel)
     machine.memory_hotplug.chain.register(slab_notifier(slub))
     _run_init(machine, scenario)
     machine.booting = False
@@ -109,17 +116,22 @@ def boot(
 
 
 def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
-    """Switch sanitizers on: all, or those named.
+    """Switch sanitizers on: those that are cheap, or those named.
 
     Raises:
         BootError: there is no such sanitizer.
     """
-    names = SANITIZERS if wanted is None else wanted
+    names = DEFAULT_SANITIZERS if wanted is None else wanted
     for name in names:
         if name not in SANITIZERS:
             raise BootError(f"kernel.sanitizers: there is no sanitizer {name!r}; there are: {', '.join(SANITIZERS)}")
     if "kasan" in names:
         machine.kasan = Kasan(machine)
+    if "slab-invariants" in names:
+        invariants = SlabInvariants(machine)
+        machine.interleaver.on_step = invariants.after_step
+        machine.tracepoints.kmem_cache_destroy.attach(invariants.released)
+        machine.interleaver.on_finished.append(invariants.at_end)
     if "lockdep" in names:
         lockdep = Lockdep(
             lambda finding: report_finding(machine, finding),
@@ -166,14 +178,28 @@ def _populate_nodes(machine: Machine, scenario: Scenario, ranges: dict[int, tupl
     machine.pages.build_all_zonelists(list(states.memory))
 
 
-def _tunables(scenario: Scenario) -> Tunables:
-    present = sum(cpu.online for cpu in scenario.machine.cpus)
+def _make_slub(machine: Machine, scenario: Scenario, kernel: Kernel) -> Slub:
+    slub = Slub(machine, kernel, _tunables(scenario, kernel.sizing))
+    slub.statistics = scenario.kernel.slub_stats
+    slub.freelist_random = scenario.kernel.freelist_random
+    slub.kmem_accounting = scenario.kernel.kmem_accounting
+    return slub
+
+
+def _tunables(scenario: Scenario, sizing: Sizing) -> Tunables:
+    online = sum(cpu.online for cpu in scenario.machine.cpus)
     parameters = scenario.kernel.boot
+    try:
+        debug = NO_DEBUG if parameters.slub_debug is None else parse_slub_debug(parameters.slub_debug)
+    except ValueError as error:
+        raise BootError(f"kernel.boot.slub_debug: {error}") from None
     return Tunables(
-        nr_cpus=present if present > 1 else len(scenario.machine.cpus),
+        nr_cpus=sizing.nr_cpus(possible=len(scenario.machine.cpus), present=online, online=online),
         min_order=parameters.slub_min_order or 0,
         max_order=3 if parameters.slub_max_order is None else parameters.slub_max_order,
         min_objects=parameters.slub_min_objects or 0,
+        slab_nomerge=parameters.slab_nomerge,
+        debug=debug,
     )
 
 
@@ -183,9 +209,13 @@ def _run_init(machine: Machine, scenario: Scenario) -> None:
     cpu = next(cpu for cpu in machine.cpus.values() if cpu.online)
     init = KernelThread(cpu, "swapper/0", pid=0)
     machine.run_alone(init, kmem_cache_init(slub))
+    wanted = scenario.kernel.kmalloc
+    if scenario.uses_kmalloc if wanted is None else wanted:
+        machine.run_alone(init, create_kmalloc_caches(slub))
     for spec in scenario.caches:
         flags = sum(FLAGS[flag] for flag in spec.flags)
-        made = machine.run_alone(init, kmem_cache_create(slub, spec.name, spec.size, spec.align, flags, ctor=spec.ctor))
+        ctor = constructor(machine) if spec.ctor else None
+        made = machine.run_alone(init, kmem_cache_create(slub, spec.name, spec.size, spec.align, flags, ctor=ctor))
         if made is None:
             raise BootError(f"cache {spec.name}: {machine.console[-2]}")
 

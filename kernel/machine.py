@@ -50,6 +50,8 @@ class Machine:
         self.violations: list[Violation] = []
         self.counters: dict[str, int] = {}
         self.console: list[str] = []  # the kernel's own messages, without time stamps
+        self.taints: dict[str, None] = {}  # letters, once something made the kernel doubtful
+        self.jiffy_ns = 4_000_000
         self.booting = True
         self._next_static = STATIC_BASE
         self._next_pid = FIRST_PID
@@ -103,6 +105,11 @@ class Machine:
     def local_irq_enable(self) -> None:
         """Undo one `local_irq_disable`."""
         self.this_cpu.local_irq_enable()
+
+    @property
+    def jiffies(self) -> int:
+        """Timer ticks since the start of the run."""
+        return self.interleaver.now_ns // self.jiffy_ns
 
     def who(self) -> str:
         """``comm/pid`` of the running context, as reports name it."""

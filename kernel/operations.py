@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..actors import COND_RESCHED
 from ..actors.signal import Signal
-from .pages import GFP_KERNEL, page_frame
+from .pages import GFP_ATOMIC, GFP_KERNEL, page_frame
 from .rcu import RcuHead
+from .slab import generic
+from .slab.allocate import kmem_cache_alloc_bulk as alloc_bulk
 from .slab.allocate import kmem_cache_alloc_node
 from .slab.create import kmem_cache_create as create
 from .slab.destroy import kmem_cache_destroy as destroy
+from .slab.flags import FLAGS
 from .slab.free import kmem_cache_free as free
-from .slab.geometry import FLAGS
+from .slab.free import kmem_cache_free_bulk as free_bulk
 from .slab.procfs import read_slabinfo
 from .slab.shrink import kmem_cache_shrink as shrink
 from .slab.sysfs import read_attribute, write_attribute
@@ -21,9 +25,19 @@ from .stack import kernel_name
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from .machine import Machine
     from .slab.cache import KmemCache
 
 SLAB_FOLDER = "/sys/kernel/slab/"
+
+
+def constructor(machine: Machine) -> Callable[[int], None]:
+    """What a topology's ``ctor = true`` stands for: every construction of an object is counted."""
+
+    def construct(_: int) -> None:
+        machine.count("objects_constructed")
+
+    return construct
 
 
 def _text(task: Any, text: str) -> str:
@@ -41,16 +55,22 @@ async def _cache(task: Any, name: str) -> KmemCache | None:
     return cache
 
 
-def _bag(task: Any, operation: Any) -> list[int]:
-    bag: list[int] = task.workload.bags.setdefault(_text(task, operation.bag or operation.cache), [])
+def _bag(task: Any, name: str) -> deque[int]:
+    bag: deque[int] = task.workload.bags.setdefault(_text(task, name), deque())
     return bag
+
+
+def _take(bag: deque[int], count: int | None) -> list[int]:
+    """The first `count` objects of a bag, or all, taken out of it."""
+    return [bag.popleft() for _ in range(len(bag) if count is None else min(count, len(bag)))]
 
 
 async def kmem_cache_create(task: Any, operation: Any) -> None:
     """Create a cache."""
     flags = sum(FLAGS[flag] for flag in operation.flags)
     name = _text(task, operation.cache)
-    await create(task.machine.slab, name, operation.size, operation.align, flags, ctor=operation.ctor)
+    ctor = constructor(task.machine) if operation.ctor else None
+    await create(task.machine.slab, name, operation.size, operation.align, flags, ctor=ctor)
 
 
 async def kmem_cache_destroy(task: Any, operation: Any) -> None:
@@ -65,7 +85,7 @@ async def kmem_cache_alloc(task: Any, operation: Any) -> None:
     cache = await _cache(task, operation.cache)
     if cache is None:
         return
-    bag = _bag(task, operation)
+    bag = _bag(task, operation.bag or operation.cache)
     for _ in range(operation.count):
         address = await kmem_cache_alloc_node(task.machine.slab, cache, GFP_KERNEL, operation.node)
         if address is None:
@@ -79,11 +99,50 @@ async def kmem_cache_free(task: Any, operation: Any) -> None:
     cache = await _cache(task, operation.cache)
     if cache is None:
         return
-    bag = _bag(task, operation)
+    bag = _bag(task, operation.bag or operation.cache)
     for _ in range(len(bag) if operation.count is None else operation.count):
         if not bag:
             return
-        await free(task.machine.slab, cache, bag.pop(0))
+        await free(task.machine.slab, cache, bag.popleft())
+
+
+async def kmem_cache_alloc_bulk(task: Any, operation: Any) -> None:
+    """Allocate objects into a bag, all at once."""
+    cache = await _cache(task, operation.cache)
+    if cache is None:
+        return
+    addresses = await alloc_bulk(task.machine.slab, cache, GFP_KERNEL, operation.count)
+    if not addresses:
+        task.machine.count("failed_allocations")
+    _bag(task, operation.bag or operation.cache).extend(addresses)
+
+
+async def kmem_cache_free_bulk(task: Any, operation: Any) -> None:
+    """Free objects of a bag at once."""
+    cache = await _cache(task, operation.cache)
+    if cache is not None:
+        await free_bulk(task.machine.slab, cache, _take(_bag(task, operation.bag or operation.cache), operation.count))
+
+
+async def kmalloc(task: Any, operation: Any) -> None:
+    """Allocate pieces of memory into a bag."""
+    bag = _bag(task, operation.bag)
+    for _ in range(operation.count):
+        gfp = GFP_ATOMIC if operation.atomic else GFP_KERNEL
+        address = await generic.kmalloc(task.machine.slab, operation.size, gfp, operation.node)
+        if address is None:
+            task.machine.count("failed_allocations")
+            return
+        bag.append(address)
+
+
+async def kfree(task: Any, operation: Any) -> None:
+    """Free pieces of memory of a bag, the first allocated first."""
+    bag = _bag(task, operation.bag)
+    for _ in range(len(bag) if operation.count is None else operation.count):
+        if not bag:
+            return
+        await generic.kfree(task.machine.slab, bag.popleft())
 
 
 async def kmem_cache_shrink(task: Any, operation: Any) -> None:
@@ -97,7 +156,7 @@ async def kmem_cache_shrink(task: Any, operation: Any) -> None:
 async def access(task: Any, operation: Any) -> None:
     """Touch the first object of a bag."""
     cache = await _cache(task, operation.cache)
-    bag = _bag(task, operation)
+    bag = _bag(task, operation.bag or operation.cache)
     if cache is None or not bag:
         return
     address = bag[0]
@@ -189,8 +248,8 @@ async def call_rcu(task: Any, operation: Any) -> None:
     cache = await _cache(task, operation.cache)
     if cache is None:
         return
-    bag = _bag(task, operation)
-    objects = bag[:]
+    bag = _bag(task, operation.bag or operation.cache)
+    objects = list(bag)
     bag.clear()
     slub = task.machine.slab
 
@@ -264,6 +323,10 @@ PERFORM: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
         kmem_cache_destroy,
         kmem_cache_alloc,
         kmem_cache_free,
+        kmem_cache_alloc_bulk,
+        kmem_cache_free_bulk,
+        kmalloc,
+        kfree,
         kmem_cache_shrink,
         access,
         read,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .memory_hotplug import HotplugSection, LockMemoryHotplug, MemHotplugBegin
 from .slab.cpu_flush import CpuFlush, FlushByInterrupt, FlushByWork
+from .slab.cpu_partial import CpuPartial, CpuPartialByObjects, CpuPartialBySlabs
 from .slab.lock_variants import CpusAndMemoryLocks, CpusWhereFlushed, NoHotplugLocks, SlabHotplugLocks
 from .slab.node_variants import (
     FreedWhenOffline,
@@ -24,6 +25,17 @@ from .slab.node_variants import (
     NodeTracking,
     NormalMemoryNodes,
     SlabNodes,
+)
+from .slab.sizing import (
+    CPU_PARTIAL_LARGE,
+    SIZING_3_10,
+    TRACK_WITH_HANDLE,
+    Sizing,
+    free_pointer_middle,
+    free_pointer_within,
+    online_processors,
+    order_by_more_waste,
+    present_processors,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +63,8 @@ class Kernel:
     slab_locks: SlabHotplugLocks
     hotplug_section: HotplugSection
     cpu_flush: Callable[[Slub], CpuFlush]
+    cpu_partial: CpuPartial
+    sizing: Sizing
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +78,19 @@ class Patch:
     apply: Callable[[Kernel], Kernel]
 
 
+def _sized(kernel: Kernel, **changes: Any) -> Kernel:
+    """`kernel` with parts of its `sizing` replaced."""
+    return replace(kernel, sizing=replace(kernel.sizing, **changes))
+
+
 ANCESTOR = Kernel(
     node_tracking=NormalMemoryNodes(),
     node_lifetime=FreedWhenOffline(),
     slab_locks=NoHotplugLocks(),
     hotplug_section=LockMemoryHotplug(),
     cpu_flush=FlushByInterrupt,
+    cpu_partial=CpuPartialByObjects(),
+    sizing=SIZING_3_10,
 )
 
 HISTORY: tuple[Patch, ...] = (
@@ -88,6 +109,34 @@ HISTORY: tuple[Patch, ...] = (
         lambda kernel: replace(kernel, slab_locks=CpusAndMemoryLocks()),
     ),
     Patch(
+        "left-red-zone",
+        "d86bd1bece6f",
+        (4, 6),
+        "mm/slub: support left redzone",
+        lambda kernel: _sized(kernel, left_red_zone=True),
+    ),
+    Patch(
+        "free-pointer-middle",
+        "3202fa62fb43",
+        (5, 7),
+        "slub: relocate freelist pointer to middle of object",
+        lambda kernel: _sized(kernel, free_pointer=free_pointer_middle),
+    ),
+    Patch(
+        "order-by-online-cpus",
+        "045ab8c9487b",
+        (5, 11),
+        "mm/slub: let number of online CPUs determine the slub page order",
+        lambda kernel: _sized(kernel, processors=online_processors),
+    ),
+    Patch(
+        "order-by-present-cpus",
+        "3286222fc609",
+        (5, 11),
+        "mm, slub: better heuristic for number of cpus when calculating slab order",
+        lambda kernel: _sized(kernel, processors=present_processors),
+    ),
+    Patch(
         "keep-cache-nodes",
         "666716fd267d",
         (5, 12),
@@ -102,14 +151,60 @@ HISTORY: tuple[Patch, ...] = (
         lambda kernel: replace(kernel, node_tracking=SlabNodes(), slab_locks=NoHotplugLocks()),
     ),
     Patch(
+        "free-pointer-within-object",
+        "e41a49fadbc8",
+        (5, 13),
+        "mm/slub: actually fix freelist pointer vs redzoning",
+        lambda kernel: _sized(kernel, free_pointer=free_pointer_within),
+    ),
+    Patch(
         "flush-by-work",
         "5a836bf6b09f",
         (5, 15),
         "mm: slub: move flush_cpu_slab() invocations __free_slab() invocations out of IRQ context",
         lambda kernel: replace(kernel, cpu_flush=FlushByWork, slab_locks=CpusWhereFlushed()),
     ),
+    Patch(
+        "cpu-partial-slabs",
+        "b47291ef02b0",
+        (5, 16),
+        "mm, slub: change percpu partial accounting from objects to pages",
+        lambda kernel: replace(_sized(kernel, counts_slabs=True), cpu_partial=CpuPartialBySlabs()),
+    ),
+    Patch(
+        "longer-cpu-partial-lists",
+        "23e98ad1ce89",
+        (5, 16),
+        "mm/slub: increase default cpu partial list sizes",
+        lambda kernel: _sized(kernel, cpu_partial_objects=CPU_PARTIAL_LARGE),
+    ),
+    Patch(
+        "track-by-stack-depot",
+        "5cf909c553e9",
+        (5, 19),
+        "mm/slub: use stackdepot to save stack trace in objects",
+        lambda kernel: _sized(kernel, track_size=TRACK_WITH_HANDLE),
+    ),
+    Patch(
+        "kmalloc-requested-size",
+        "6edf2576a6cc",
+        (6, 1),
+        "mm/slub: enable debugging memory wasting of kmalloc",
+        lambda kernel: _sized(kernel, keeps_requested_size=True),
+    ),
+    Patch(
+        "order-by-more-waste",
+        "0fe2735d5e2e",
+        (6, 7),
+        "mm/slub: remove min_objects loop from calculate_order()",
+        lambda kernel: _sized(kernel, find_order=order_by_more_waste),
+    ),
 )
-"""In the order of merging.  7e1fa93deff4 stands also for 59450bbc12be, which stopped taking the CPU lock."""
+"""In the order of merging.
+
+Some stand for their series: 7e1fa93deff4 also for 59450bbc12be, which stopped taking the CPU lock, 3202fa62fb43 for
+89b83f282d8b, e41a49fadbc8 for 74c1d3e08153, 0fe2735d5e2e for 5886fc82b6e3.
+"""
 
 
 def parse_release(text: str) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Tasks: the programs of a topology file, run as kernel threads that call into the kernel like user tasks do.
 
 Between two operations a task is in user mode: for RCU that is a quiescent state.  What a task allocates goes into its
-bags, lists of addresses by name; a bag is named after its cache unless the program says otherwise.  A bag is shared
+bags, queues of addresses by name; a bag is named after its cache unless the program says otherwise.  A bag is shared
 by all tasks: one may free what another has allocated.
 """
 
@@ -14,6 +14,7 @@ from . import operations
 from .machine import FunctionThread
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Sequence
 
     from ..topology import Scenario
@@ -59,7 +60,7 @@ class Workload:
         self.machine = machine
         self.scenario = scenario
         self.locks = locks
-        self.bags: dict[str, list[int]] = {}
+        self.bags: dict[str, deque[int]] = {}
         self.files_read: dict[str, str] = {}  # the last text read of each file
         self._next_cpu = 0
         bags = machine.interleaver.resource("objects of the workload")

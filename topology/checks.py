@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import Problem
 from .machine import LOCAL_DISTANCE, PAGE_SIZE
+from .slabinfo import impossibilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,10 +32,35 @@ def check_machine(machine: Machine) -> Iterator[Problem]:
         yield Problem("machine.node", 'no node has a CPU; expected at least one, such as cpus = "0-3"')
     elif not any(cpu.online for cpu in machine.cpus):
         yield Problem("machine.offline_cpus", "every CPU is offline; at least one must be online at boot")
+    yield from _check_slabinfo(machine)
     if numbers and not any(node.online and node.memory_bytes >= PAGE_SIZE for node in machine.nodes):
         yield Problem(
             "machine.node", 'no node has memory online at boot; expected at least one, such as memory = "512M"'
         )
+
+
+def _check_slabinfo(machine: Machine) -> Iterator[Problem]:
+    """Whether the recorded caches are possible, and have room; the page allocator may still find that they do not."""
+    room = sum(node.memory_bytes // PAGE_SIZE for node in machine.nodes if node.online)
+    wanted = 0
+    for row in machine.slabinfo:
+        impossible = "; ".join(impossibilities(row))
+        if impossible:
+            yield Problem("machine.slabinfo", f"line {row.line}, cache {row.name}: {impossible}")
+            return
+        wanted += row.pages
+        if wanted > room:
+            total = sum(row.pages for row in machine.slabinfo)
+            yield Problem(
+                "machine.slabinfo",
+                f"line {row.line}, cache {row.name}: there is no memory left for its slabs; expected nodes with more"
+                f" than {_mebibytes(total)} online for all caches of the file, not {_mebibytes(room)}",
+            )
+            return
+
+
+def _mebibytes(pages: int) -> str:
+    return f"{-(-pages * PAGE_SIZE >> 20)}M"
 
 
 def _check_nodes(machine: Machine) -> Iterator[Problem]:
@@ -78,6 +104,14 @@ def check_workload(scenario: Scenario) -> Iterator[Problem]:
     yield from _unique("lock", [lock.name for lock in scenario.locks])
     yield from _unique("cache", [cache.name for cache in scenario.caches])
     yield from _unique("task", [task.name for task in scenario.tasks])
+    recorded = {row.name: row.line for row in machine.slabinfo}
+    for index, cache in enumerate(scenario.caches):
+        if cache.name in recorded:
+            yield Problem(
+                f"cache[{index}].name",
+                f"{cache.name!r} is in machine.slabinfo, line {recorded[cache.name]}; expected another name, or no"
+                " [[cache]] at all: tasks use recorded caches by their names",
+            )
     locks = [lock.name for lock in scenario.locks]
 
     def check_cpu(place: str, cpu: int) -> Iterator[Problem]:

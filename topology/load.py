@@ -16,6 +16,7 @@ from .machine import Machine
 from .operations import operation_names
 from .overrides import apply_override
 from .scenario import Scenario
+from .slabinfo import read_slabinfo
 from .textfile import read_text
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def loads(
         if revert:
             kernel["revert"] = [*kernel.get("revert", []), *revert]
     problems += _resolve_import(tree, folder)
+    _resolve_slabinfo(tree, folder)
     return _checked(tree, problems, name, source)
 
 
@@ -118,9 +120,10 @@ def _machine_of(path: Path) -> dict[str, Any]:
     machine = _parse(text, str(path)).get("machine")
     if not isinstance(machine, dict):
         raise TopologyError(str(path), [Problem("machine", "there is no [machine] in this file")])
-    imported = machine.get("import")
-    if isinstance(imported, str):
-        machine["import"] = str(path.parent / imported)
+    for key in ("import", "slabinfo"):
+        named = machine.get(key)
+        if isinstance(named, str):
+            machine[key] = str((path.parent / named).absolute())
     return machine
 
 
@@ -138,6 +141,13 @@ def _resolve_import(tree: dict[str, Any], folder: Path) -> list[Problem]:
     imported = machine.pop("import")
     machine.update(import_hwloc(folder / imported))
     return []
+
+
+def _resolve_slabinfo(tree: dict[str, Any], folder: Path) -> None:
+    """Put the rows of a recorded /proc/slabinfo in the place of its path."""
+    machine = tree.get("machine")
+    if isinstance(machine, dict) and isinstance(machine.get("slabinfo"), str):
+        machine["slabinfo"] = [list(row) for row in read_slabinfo(folder / machine["slabinfo"])]
 
 
 def _validate(tree: dict[str, Any], problems: list[Problem]) -> Scenario | None:

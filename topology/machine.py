@@ -7,11 +7,12 @@ page frames are 4 KiB.  Memory beyond the last whole page is left out.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from .operations import Model
+from .slabinfo import SlabinfoRow
 from .units import NODE_MAX, parse_cpulist, parse_size
 
 PAGE_SIZE = 4096
@@ -30,8 +31,23 @@ _CPULIST_SCHEMA = {
     ],
     "description": "a CPU number, an array of them, or a kernel cpulist such as 0-3,8",
 }
+_SLABINFO_SCHEMA = {"type": "string", "description": "a recorded /proc/slabinfo: the caches that are there at boot"}
+
+
+def _rows_only(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        where = ", which is looked for beside a topology file only" if isinstance(value, str) else ""
+        raise ValueError(f"{value!r:.60} is not the path of a recorded /proc/slabinfo{where}")  # noqa: TRY004  # pydantic's
+    return value
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)  # the rows of no file: not what a file could say
+
+
 Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 CpuList = Annotated[tuple[int, ...], BeforeValidator(parse_cpulist), WithJsonSchema(_CPULIST_SCHEMA)]
+Slabinfo = Annotated[tuple[SlabinfoRow, ...], BeforeValidator(_rows_only), WithJsonSchema(_SLABINFO_SCHEMA)]
 
 
 class Cpu(NamedTuple):
@@ -60,7 +76,7 @@ class NodeSection(Model):
 
 
 class Machine(Model):
-    """``[machine]``."""
+    """``[machine]``.  A file gives ``slabinfo`` as the path of a recorded one; here are its rows."""
 
     import_path: str | None = Field(default=None, alias="import")
     memory_block: Size = 128 << 20
@@ -68,6 +84,7 @@ class Machine(Model):
     offline_nodes: tuple[Annotated[int, Field(ge=0, le=NODE_MAX)], ...] = ()
     distances: tuple[tuple[Annotated[int, Field(ge=LOCAL_DISTANCE, le=DISTANCE_MAX)], ...], ...] = ()
     node: tuple[NodeSection, ...] = ()
+    slabinfo: Slabinfo = Field(default=(), json_schema_extra=_without_default)
 
     @field_validator("memory_block")
     @classmethod

@@ -5,12 +5,14 @@ Every text may contain ``{i}``, the counter of the innermost repeat, and ``{task
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 REPEAT_MAX = 10_000_000
 COUNT_MAX = 10_000_000
+BULK_MAX = 100_000
 NAME_MAX = 64
 
 
@@ -27,7 +29,23 @@ Name = Annotated[
     AfterValidator(_placeholders),
 ]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^/"), AfterValidator(_placeholders)]
-SlabFlag = Literal["SLAB_HWCACHE_ALIGN", "SLAB_TYPESAFE_BY_RCU", "SLAB_RECLAIM_ACCOUNT", "SLAB_ACCOUNT", "SLAB_PANIC"]
+SlabFlag = Literal[
+    "SLAB_HWCACHE_ALIGN",
+    "SLAB_TYPESAFE_BY_RCU",
+    "SLAB_RECLAIM_ACCOUNT",
+    "SLAB_ACCOUNT",
+    "SLAB_PANIC",
+    "SLAB_CACHE_DMA",
+    "SLAB_CACHE_DMA32",
+    "SLAB_NOLEAKTRACE",
+    "SLAB_NO_USER_FLAGS",
+    "SLAB_CONSISTENCY_CHECKS",
+    "SLAB_RED_ZONE",
+    "SLAB_POISON",
+    "SLAB_STORE_USER",
+    "SLAB_TRACE",
+]
+"""What kmem_cache_create() takes; in the kernel room each has its value."""
 NodeNumber = Annotated[int, Field(ge=0, le=1023)]
 Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
 Nanoseconds = Annotated[int, Field(ge=0, le=1 << 60)]
@@ -74,6 +92,43 @@ class KmemCacheFree(Model):
     cache: Name
     count: Count | None = None
     bag: Name | None = None
+
+
+class KmemCacheAllocBulk(Model):
+    """Allocate ``count`` objects into a bag at once; all or none."""
+
+    op: Literal["kmem_cache_alloc_bulk"]
+    cache: Name
+    count: Annotated[int, Field(ge=1, le=BULK_MAX)]
+    bag: Name | None = None
+
+
+class KmemCacheFreeBulk(Model):
+    """Free the first ``count`` objects of a bag, or all, at once."""
+
+    op: Literal["kmem_cache_free_bulk"]
+    cache: Name
+    count: Count | None = None
+    bag: Name | None = None
+
+
+class Kmalloc(Model):
+    """Allocate ``count`` pieces of ``size`` bytes into a bag; node -1 is any node."""
+
+    op: Literal["kmalloc"]
+    size: Annotated[int, Field(ge=0, le=4 << 20)]
+    node: Annotated[int, Field(ge=-1, le=1023)] = -1
+    count: Count = 1
+    bag: Name = "kmalloc"
+    atomic: bool = False
+
+
+class Kfree(Model):
+    """Free the first ``count`` pieces of a bag that kmalloc filled, or all."""
+
+    op: Literal["kfree"]
+    count: Count | None = None
+    bag: Name = "kmalloc"
 
 
 class KmemCacheShrink(Model):
@@ -218,6 +273,10 @@ Operation = Annotated[
     | KmemCacheDestroy
     | KmemCacheAlloc
     | KmemCacheFree
+    | KmemCacheAllocBulk
+    | KmemCacheFreeBulk
+    | Kmalloc
+    | Kfree
     | KmemCacheShrink
     | Access
     | Read
@@ -247,3 +306,11 @@ Repeat.model_rebuild()
 def operation_names() -> list[str]:
     """The ``op`` of every operation."""
     return [model.model_fields["op"].annotation.__args__[0] for model in get_args(get_args(Operation)[0])]
+
+
+def walk(program: Sequence[Operation]) -> Iterator[Operation]:
+    """Every operation of a program, those inside of others included."""
+    for operation in program:
+        yield operation
+        if isinstance(operation, QueueWork | Repeat):
+            yield from walk(operation.program)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from .machine import CpuList, Machine
-from .operations import Model, Name, NodeNumber, Operation, SlabFlag
+from .operations import Model, Name, NodeNumber, Operation, SlabFlag, walk
 
 ViolationKind = Literal[
     "null-deref",
@@ -48,13 +48,18 @@ class BootParameters(Model):
     """``[kernel.boot]``: parameters of the kernel command line."""
 
     slab_nomerge: bool = False
+    slub_debug: Annotated[str, StringConstraints(max_length=4096)] | None = None
     slub_min_order: Annotated[int, Field(ge=0, le=10)] | None = None
     slub_max_order: Annotated[int, Field(ge=0, le=10)] | None = None
     slub_min_objects: Annotated[int, Field(ge=0, le=32767)] | None = None
 
 
 class KernelSection(Model):
-    """``[kernel]``; ``sanitizers`` absent means all."""
+    """``[kernel]``; ``sanitizers`` absent means all that are cheap.
+
+    ``freelist_random`` and ``slub_stats`` are the options of the configuration of that name; ``kmalloc`` makes the
+    caches of kmalloc() when booting, by default if the workload allocates from them.
+    """
 
     release: Release = "v6.1"
     apply: tuple[str, ...] = ()
@@ -62,6 +67,9 @@ class KernelSection(Model):
     preempt: Literal["none", "voluntary", "full"] = "full"
     hz: Annotated[int, Field(ge=24, le=10_000)] = 250
     kmem_accounting: bool = True
+    kmalloc: bool | None = None
+    freelist_random: bool = False
+    slub_stats: bool = False
     memory_model: Literal["sc"] = "sc"
     sanitizers: tuple[str, ...] | None = None
     boot: BootParameters = BootParameters()
@@ -177,7 +185,15 @@ class Scenario(Model):
     @cached_property
     def document(self) -> dict[str, Any]:
         """What the file means, as plain values."""
-        return self.model_dump(mode="json", by_alias=True)
+        document = self.model_dump(mode="json", by_alias=True)
+        if not self.machine.slabinfo:
+            del document["machine"]["slabinfo"]
+        return document
+
+    @cached_property
+    def uses_kmalloc(self) -> bool:
+        """Whether a program allocates with kmalloc()."""
+        return any(op.op == "kmalloc" for task in self.tasks for op in walk(task.program))
 
     def expected(self, release: str) -> tuple[str, ...]:
         """The violation kinds expected under `release`, sorted."""

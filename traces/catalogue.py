@@ -77,6 +77,7 @@ _KERNEL_EVENTS = {
         contention_end: void * lock_addr, int ret
     """,
     "vmscan": """
+        mm_vmscan_wakeup_kswapd: int nid, int zid, int order, unsigned long gfp_flags
         mm_shrink_slab_start: struct shrinker * shr, void * shrink, int nid, long nr_objects_to_shrink,
             unsigned long gfp_flags, unsigned long cache_items, unsigned long long delta, unsigned long total_scan,
             int priority

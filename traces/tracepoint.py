@@ -203,6 +203,7 @@ class Tracepoints:
     contention_begin: Tracepoint
     contention_end: Tracepoint
     # vmscan
+    mm_vmscan_wakeup_kswapd: Tracepoint
     mm_shrink_slab_start: Tracepoint
     mm_shrink_slab_end: Tracepoint
     # sched

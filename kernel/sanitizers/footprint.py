@@ -22,11 +22,13 @@ from ...actors import Access, Cpu, GracePeriod, KernelThread, NumaNode, WorkerPo
 from ...actors.buddy import Buddy
 from ...actors.grace_period import Quorum
 from ...actors.worker_pool import KernelWorker, WorkItem
+from ...actors.zone import Zone
 from ..memory_hotplug import MemoryHotplug, NodeWatch
 from ..node_states import NodeMask, NodeStates
 from ..pages import PageAllocator
 from ..rcu.api import Barrier, CallbackList, Rcu, RcuHead
 from ..slab.cache import KmemCache, KmemCacheCpu, KmemCacheNode, Slab
+from ..slab.slab_list import SlabList
 from ..slab.slub import Slub
 from ..stack import stack_of
 from ..workload import Workload
@@ -58,18 +60,28 @@ AUDITED: tuple[type, ...] = (
     Rcu,
     RcuHead,
     Slab,
+    SlabList,
     Slub,
     WorkItem,
     WorkerPool,
     Workload,
+    Zone,
 )
 """Classes whose fields are watched; locks are not among them: only their own operations look inside."""
 
-NOT_SHARED = {"KmemCache.cpu_slab", "Slub.slabs", "Slub.structures", "Workload.bags", "Workload.files_read"}
+NOT_SHARED = {
+    "KmemCache.cpu_slab",
+    "Slab.live",
+    "Slub.large",
+    "Slub.slabs",
+    "Slub.structures",
+    "Workload.bags",
+    "Workload.files_read",
+}
 """Containers in which everybody finds only what is theirs: per-CPU data, and structures by address.
 
 What is in them is watched, the containers themselves are not: that an entry of somebody else comes or goes, nobody
-can see.
+can see.  ``Slab.live`` is one too: a bit for each object, and KASAN's alone.
 """
 
 ATOMIC = {"nr_slabs", "total_objects"}
@@ -271,7 +283,7 @@ def _instrument(cls: type, audit: FootprintAudit) -> None:
     def put(thing: Any, name: str, value: Any) -> None:
         if name == "__class__":
             audit.touched(thing, LIFETIME, None, write=True)
-        elif own is None or name in own:
+        elif (own is None or name in own) and f"{cls.__name__}.{name}" not in NOT_SHARED:
             audit.touched(thing, name, value, write=True)
         write(thing, name, value)
 

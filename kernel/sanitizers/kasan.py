@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..slab.flags import SLAB_TYPESAFE_BY_RCU
 from .layout import FIELD_OFFSETS, HARDWARE, call_trace, identity, join
 
 if TYPE_CHECKING:
@@ -51,24 +52,19 @@ class Kasan:
         """Called before an object goes back: it must be one, and be in use."""
         if (address - slab.base) % cache.size or index >= slab.objects:
             what = "invalid-free"
-        elif self._is_free(cache, slab, index):
+        elif not slab.live >> index & 1:
             what = "double-free"
         else:
             return
         self._report(what, f"Free of addr {address:016x}", [], _object(cache, address), [])
 
     def check_access(self, cache: KmemCache, slab: Slab | None, address: int, *, write: bool) -> None:
-        """A task touches an object: it must be in use."""
-        if slab is None or slab.cache is not cache or self._is_free(cache, slab, (address - slab.base) // cache.size):
+        """A task touches an object: it must be in use, or of a type that may be looked at until its slab goes."""
+        index = (address - slab.base) // cache.size if slab is not None and slab.cache is cache else -1
+        if slab is None or index < 0 or not (cache.flags & SLAB_TYPESAFE_BY_RCU or slab.live >> index & 1):
             access = f"{'Write' if write else 'Read'} of size {min(cache.object_size, 8)} at addr {address:016x}"
             whose = [*_object(cache, address), *_located(address, cache.object_size, 0)]
             self._report("use-after-free", access, [], whose, [])
-
-    def _is_free(self, cache: KmemCache, slab: Slab, index: int) -> bool:
-        bit = 1 << index
-        if slab.free_mask & bit:
-            return True
-        return slab.frozen and any(c.slab is slab and c.freelist & bit for c in cache.cpu_slab.values())
 
     def _report(self, what: str, access: str, remark: list[str], whose: list[str], state: list[str]) -> None:
         """Lay the report out, and make the violation of it; freeing twice always ends the thread."""

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 HARDWARE = "Hardware name: slubloom emulated machine"
 
 
+TAINTS = "FSRMBUDAWCIOELKXTN"
+"""The letters of taints after the first, which tells proprietary modules (P) from their absence (G)."""
+
 FIELD_OFFSETS = {"list_lock": 0x0, "nr_partial": 0x8, "partial": 0x10, "nr_slabs": 0x20, "total_objects": 0x28}
 """Byte offsets in ``struct kmem_cache_node`` (6.1, 64-bit, no lock debugging): the address of the fault."""
 
@@ -23,7 +26,14 @@ def identity(machine: Machine) -> str:
 
 def kernel_ident(machine: Machine) -> str:
     """Taint and release, as in the identity lines."""
-    return f"Not tainted {machine.release.removeprefix('v')}-slubloom #1"
+    return f"{print_tainted(machine)} {machine.release.removeprefix('v')}-slubloom #1"
+
+
+def print_tainted(machine: Machine) -> str:
+    """``Not tainted``, or ``Tainted:`` and the letter or blank of each possible taint."""
+    if not machine.taints:
+        return "Not tainted"
+    return "Tainted: G" + "".join(letter if letter in machine.taints else " " for letter in TAINTS)
 
 
 def call_trace(stack: Iterable[str]) -> list[str]:

@@ -1,25 +1,31 @@
 """Allocating objects.
 
-Mirrors slab_alloc_node(), ___slab_alloc(), get_freelist(), get_partial(), get_any_partial(), get_partial_node(),
-acquire_slab(), new_slab() and allocate_slab() of mm/slub.c (6.1).  Left out until the allocator issue: per-CPU
-partial lists, bulk, debugging.
+Mirrors slab_alloc_node(), ___slab_alloc(), get_freelist(), kmem_cache_alloc_bulk() and slab_out_of_memory() of
+mm/slub.c (6.1).
 
 The fast path is no operation of its own: it touches only what belongs to the processor, and nothing else runs in
-between.
+between.  For the same reason its transaction number (``tid``) never finds that something has come between; it is
+counted for those who look at it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...actors import Access
-from ..pages import GFP_COMP, GFP_KERNEL, GFP_NORETRY, GFP_NOWARN, NUMA_NO_NODE, page_address
+from ..pages import GFP_KERNEL, GFP_NOWARN, NUMA_NO_NODE
 from ..stack import kernel_name
-from .cache import KmemCacheCpu, Slab
-from .node import deactivate_slab, inc_slabs_node
+from .cache import NIL
+from .cpu_slab import deactivate_slab, this_cpu_slab
+from .debug import set_alloc_track
+from .flags import SLAB_STORE_USER
+from .geometry import get_order
+from .new_slab import alloc_single_from_new_slab, new_slab
+from .node import inc_slabs_node
+from .partial import get_partial, take_freelist
+from .statistics import StatItem, stat
 
 if TYPE_CHECKING:
-    from .cache import KmemCache, KmemCacheNode
+    from .cache import KmemCache, KmemCacheCpu, Slab
     from .slub import Slub
 
 FAST_PATH_NS = 8
@@ -33,16 +39,17 @@ async def kmem_cache_alloc(slub: Slub, cache: KmemCache, gfp: int = GFP_KERNEL) 
 async def kmem_cache_alloc_node(slub: Slub, cache: KmemCache, gfp: int, node: int) -> int | None:
     """Allocate an object of `cache`, from `node` if it is there; its address, or None where there is no memory."""
     machine = slub.machine
-    cpu = machine.interleaver.running.cpu_id
-    c = cache.cpu_slab.get(cpu)
-    freelist = c.freelist if c is not None else 0
-    if c is not None and freelist and (node == NUMA_NO_NODE or (c.slab is not None and c.slab.node == node)):
-        bit = freelist & -freelist
-        c.freelist = freelist ^ bit
+    c = cache.cpu_slab.get(machine.interleaver.running.cpu_id)
+    if c is not None and (index := c.freelist) != NIL and (node == NUMA_NO_NODE or c.slab.node == node):  # type: ignore[union-attr]  # a free list is a slab's
+        slab: Slab = c.slab  # type: ignore[assignment]
+        c.freelist = slab.links[index]
+        slab.live |= 1 << index
         c.tid += 1
-        address: int | None = c.base + (bit.bit_length() - 1) * cache.size
+        address: int | None = c.base + index * cache.size
         if machine.interleaver.costed:
             machine.running.clock.ns += FAST_PATH_NS
+        if c.stat is not None:
+            c.stat[StatItem.ALLOC_FASTPATH] += 1
     else:
         address = await slab_alloc_slow(slub, cache, gfp, node)
         if address is None:
@@ -55,175 +62,158 @@ async def kmem_cache_alloc_node(slub: Slub, cache: KmemCache, gfp: int, node: in
 
 @kernel_name("___slab_alloc")
 async def slab_alloc_slow(slub: Slub, cache: KmemCache, gfp: int, node: int) -> int | None:
-    """The slow path: refill the processor's slab, from its own remote frees, a partial slab or new pages."""
-    machine = slub.machine
-    thread = machine.running
+    """The slow path: from the processor's slab, its partial slabs, a node's partial slabs, or new pages."""
+    thread = slub.machine.running
     thread.preempt_disable()
     try:
+        stat(this_cpu_slab(slub, cache), StatItem.ALLOC_SLOWPATH)
         while True:
-            cpu = machine.smp_processor_id()
-            c = cache.cpu_slab.get(cpu)
-            if c is None:
-                c = cache.cpu_slab[cpu] = KmemCacheCpu(cpu)
-            if node != NUMA_NO_NODE and not await slub.variants.node_tracking.has_cache_nodes(slub, node):
+            c = this_cpu_slab(slub, cache)
+            # A node without slabs of this cache, or without memory, is as good as any other.
+            if (
+                node != NUMA_NO_NODE
+                and (c.slab is None or c.slab.node != node)
+                and not await slub.variants.node_tracking.has_cache_nodes(slub, node)
+            ):
                 node = NUMA_NO_NODE
             slab = c.slab
-            if slab is not None:
-                if node not in (NUMA_NO_NODE, slab.node):
-                    freelist, c.slab, c.freelist = c.freelist, None, 0
-                    c.tid += 1
-                    await deactivate_slab(slub, cache, slab, freelist)
-                    continue
-                if not c.freelist:
+            if slab is not None and node in (NUMA_NO_NODE, slab.node):
+                if c.freelist == NIL:
                     await cache.update_freelist
                     if c.slab is not slab:
+                        continue  # an interrupt has been here
+                    if c.freelist == NIL and not _get_freelist(c, slab):
                         continue
-                    _get_freelist(c, slab)
-                if c.freelist:
-                    return _take(cache, c)
-                continue
-            slab = await get_partial(slub, cache, node)
-            if slab is None:
-                slab = await new_slab(slub, cache, gfp, node)
-                if slab is None:
-                    _slab_out_of_memory(slub, cache, gfp, node)
-                    return None
-            if c.slab is not None:
-                # Another context of this processor installed a slab while this one waited for pages.
-                old, freelist, c.slab, c.freelist = c.slab, c.freelist, None, 0
                 c.tid += 1
-                await deactivate_slab(slub, cache, old, freelist)
+                return _take_first(cache, c, slab)
+            if slab is not None:
+                stat(c, StatItem.ALLOC_NODE_MISMATCH)
+                _, freelist = c.detach()
+                await deactivate_slab(slub, cache, slab, freelist)
                 if c.slab is not None:
-                    await deactivate_slab(slub, cache, slab, _detach(slab))
                     continue
-            _install(c, slab)
-            return _take(cache, c)
+            if c.partial is not None:
+                c.slab, c.partial = c.partial, c.partial.next
+                c.slab.next = None
+                c.base = c.slab.base
+                stat(c, StatItem.CPU_PARTIAL_ALLOC)
+                continue
+            found = await get_partial(slub, cache, node)
+            if found is None:
+                thread.preempt_enable()  # pages may have to be waited for, and the thread may sleep
+                try:
+                    slab = await new_slab(slub, cache, gfp, node)
+                finally:
+                    thread.preempt_disable()
+                if slab is None:
+                    await slab_out_of_memory(slub, cache, gfp, node)
+                    return None
+                stat(this_cpu_slab(slub, cache), StatItem.ALLOC_SLAB)
+                if cache.debug:
+                    index = await alloc_single_from_new_slab(slub, cache, slab)
+                    if index is None:
+                        continue
+                    return _hand_out(slub, cache, slab, index)
+                freelist = take_freelist(slab)
+                slab.frozen = True
+                await cache.read_node
+                await inc_slabs_node(cache, slub.get_node(cache, slab.node), slab.objects)
+                found = slab, freelist
+            slab, freelist = found
+            if cache.debug:
+                return _hand_out(slub, cache, slab, freelist)
+            c = this_cpu_slab(slub, cache)
+            while c.slab is not None:
+                # Another context of this processor installed a slab while this one searched or waited.
+                old, flushed = c.slab, c.detach()[1]
+                await deactivate_slab(slub, cache, old, flushed)
+                stat(c, StatItem.CPUSLAB_FLUSH)
+            c.slab = slab
+            c.base = slab.base
+            c.freelist = freelist
+            c.tid += 1
+            return _take_first(cache, c, slab)
     finally:
         thread.preempt_enable()
 
 
-def _take(cache: KmemCache, c: KmemCacheCpu) -> int:
-    bit = c.freelist & -c.freelist
-    c.freelist ^= bit
-    c.tid += 1
-    return c.base + (bit.bit_length() - 1) * cache.size
+def _take_first(cache: KmemCache, c: KmemCacheCpu, slab: Slab) -> int:
+    """Take the first object of the processor's free list, which is not empty."""
+    index = c.freelist
+    c.freelist = slab.links[index]
+    slab.live |= 1 << index
+    return slab.base + index * cache.size
 
 
-def _get_freelist(c: KmemCacheCpu, slab: Slab) -> None:
+def _hand_out(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> int:
+    """An object of a cache under debugging, which was taken alone."""
+    slab.live |= 1 << index
+    if cache.flags & SLAB_STORE_USER:
+        set_alloc_track(slub, cache, slab, index)
+    return slab.base + index * cache.size
+
+
+def _get_freelist(c: KmemCacheCpu, slab: Slab) -> bool:
     """Take what other processors freed into our slab; a slab with nothing left is full and not ours any more."""
-    freelist, slab.free_mask = slab.free_mask, 0
-    slab.inuse = slab.objects
-    slab.frozen = bool(freelist)
-    c.freelist = freelist
-    if not freelist:
-        c.slab = None
-        c.tid += 1
-
-
-def _detach(slab: Slab) -> int:
-    slab.cache.freelist_touched(Access.WRITE)
-    freelist, slab.free_mask = slab.free_mask, 0
-    slab.inuse = slab.objects
-    slab.frozen = True
-    return freelist
-
-
-def _install(c: KmemCacheCpu, slab: Slab) -> None:
-    """Make `slab`, which is private to us, this processor's (``acquire_slab`` has frozen it or it is new)."""
-    c.freelist = _detach(slab)
-    c.slab = slab
-    c.base = slab.base
+    c.freelist = take_freelist(slab)
+    if c.freelist != NIL:
+        stat(c, StatItem.ALLOC_REFILL)
+        return True
+    slab.frozen = False
+    c.slab = None
     c.tid += 1
+    stat(c, StatItem.DEACTIVATE_BYPASS)
+    return False
 
 
-async def get_partial(slub: Slub, cache: KmemCache, node: int) -> Slab | None:
-    """A partial slab from the wanted node's list, or from any where that does not matter; frozen, off its list."""
-    wanted = slub.machine.this_cpu.node if node == NUMA_NO_NODE else node
-    await cache.read_node
-    slab = await get_partial_node(cache, slub.get_node(cache, wanted))
-    if slab is not None or node != NUMA_NO_NODE:
-        return slab
-    return await get_any_partial(slub, cache, wanted)
+async def kmem_cache_alloc_bulk(slub: Slub, cache: KmemCache, gfp: int, count: int) -> list[int]:
+    """Allocate `count` objects of any node; their addresses, or none at all where memory does not suffice.
 
-
-async def get_any_partial(slub: Slub, cache: KmemCache, home: int) -> Slab | None:
-    """A partial slab from another node that has more than it needs, the nearest first.
-
-    The kernel looks at other nodes only when a clock-cycle coin says so (``remote_node_defrag_ratio``, in most cases it
-    does): a decision here, and none on a machine of one node.
+    Interrupts are off while objects come from the processor's free list.
     """
+    from .free import kmem_cache_free_bulk  # freeing builds on allocating
+
     machine = slub.machine
-    if len(machine.nodes) > 1 and machine.interleaver.choose("remote node defrag coin", 2):
-        return None
-    await machine.pages.read_zonelists
-    for node in list(machine.pages.zonelists[home]):
-        await cache.read_node
-        n = slub.get_node(cache, node)
-        if n:
-            await cache.read_nr_partial
-            if n.nr_partial > cache.min_partial:
-                slab = await get_partial_node(cache, n)
-                if slab is not None:
-                    return slab
-    return None
-
-
-async def get_partial_node(cache: KmemCache, n: KmemCacheNode) -> Slab | None:
-    """The first slab of a node's partial list, frozen and taken off."""
-    # Racy on purpose: at worst a new slab is made although there is a partial one.
-    if not n:
-        return None
-    await cache.read_nr_partial
-    if not n.nr_partial:
-        return None
-    async with n.list_lock.irqsave():
-        for slab in n.partial:
-            cache.freelist_touched(Access.WRITE)
-            slab.frozen = True
-            slab.on_partial = False
-            del n.partial[slab]
-            n.nr_partial -= 1
-            n.nr_partial_changes()
-            return slab
-    return None
-
-
-async def new_slab(slub: Slub, cache: KmemCache, gfp: int, node: int) -> Slab | None:
-    """A slab of fresh pages: of the preferred order, or of the smallest that holds an object."""
-    machine = slub.machine
-    geometry = cache.geometry
     thread = machine.running
-    thread.preempt_enable()  # pages may have to be waited for, and the thread may sleep
+    addresses: list[int] = []
+    thread.preempt_disable()
     try:
-        order, objects = geometry.order, geometry.objects
-        got = await machine.pages.alloc_pages_node(
-            node,
-            gfp | (GFP_NOWARN | GFP_NORETRY if geometry.min_order < order else 0) | (GFP_COMP if order else 0),
-            order,
-        )
-        if got is None and geometry.min_order < order:
-            order, objects = geometry.min_order, geometry.min_objects
-            got = await machine.pages.alloc_pages_node(node, gfp | (GFP_COMP if order else 0), order)
+        c = this_cpu_slab(slub, cache)
+        for _ in range(count):
+            if c.freelist != NIL and c.slab is not None:
+                addresses.append(_take_first(cache, c, c.slab))
+                continue
+            # What was taken so far must not be taken for untouched by whoever was interrupted.
+            c.tid += 1
+            address = await slab_alloc_slow(slub, cache, gfp, NUMA_NO_NODE)
+            if address is None:
+                break
+            addresses.append(address)
+            c = this_cpu_slab(slub, cache)
+        c.tid += 1
     finally:
-        thread.preempt_disable()
-    if got is None:
-        return None
-    pfn, page_node = got
-    slab = Slab(cache, pfn, page_address(pfn), page_node, order, objects)
-    for page in range(1 << order):
-        slub.slabs[pfn + page] = slab
-    await cache.read_node
-    await inc_slabs_node(cache, slub.get_node(cache, page_node), objects)
-    if (fire := machine.tracepoints.slab_new.fire) is not None:
-        fire(cache.name, pfn, order, objects, page_node)
-    return slab
+        thread.preempt_enable()
+    if len(addresses) < count:
+        await kmem_cache_free_bulk(slub, cache, addresses)
+        return []
+    return addresses
 
 
-def _slab_out_of_memory(slub: Slub, cache: KmemCache, gfp: int, node: int) -> None:
-    machine = slub.machine
+async def slab_out_of_memory(slub: Slub, cache: KmemCache, gfp: int, node: int) -> None:
+    """Say that there were no pages for a slab, and what the cache has on each node."""
+    if gfp & GFP_NOWARN:
+        return
+    machine, geometry = slub.machine, cache.geometry
     machine.printk("warning", f"SLUB: Unable to allocate memory on node {node}, gfp={gfp:#x}")
     machine.printk(
         "warning",
         f"  cache: {cache.name}, object size: {cache.object_size}, buffer size: {cache.size}, "
-        f"default order: {cache.geometry.order}, min order: {cache.geometry.min_order}",
+        f"default order: {geometry.order}, min order: {geometry.min_order}",
     )
+    if geometry.min_order > get_order(cache.object_size):
+        machine.printk("warning", f"  {cache.name} debugging increased min order, use slub_debug=O to disable.")
+    for number, n in sorted(cache.node.items()):
+        await cache.read_nr_partial
+        async with n.list_lock.irqsave():
+            free = sum(slab.objects - slab.inuse for slab in n.partial)
+        machine.printk("warning", f"  node {number}: slabs: {n.nr_slabs}, objs: {n.total_objects}, free: {free}")

@@ -1,30 +1,68 @@
 """The structures of SLUB, fields grouped by who may change them.
 
 Mirrors struct kmem_cache, kmem_cache_cpu, kmem_cache_node and slab of include/linux/slub_def.h and mm/slab.h (6.1).
-Their per-CPU partial lists come with the allocator issue.
+
+A free list is a chain of object numbers: the number of the first, and for each object of the slab the number of the
+next (``links``), as the kernel keeps it in the free objects themselves.  Whoever has the first number has the list.
 """
 
 from __future__ import annotations
 
+from array import array
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ...actors import Access, Op, OpKind
 from ..locks import Spinlock
 from ..memory import Structure
+from .flags import SLAB_DEBUG_FLAGS
+from .slab_list import SlabList
+from .statistics import new_counters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...actors import Interleaver, Resource
     from ..machine import Machine
+    from .debug_memory import DebugMemory
     from .geometry import Geometry
+
+    Constructor = Callable[[int], object]
+    """Called with the address of each object of a new slab, once in the life of that object."""
+
+NIL = 0xFFFF
+"""The end of a free list; numbers of objects are below ``MAX_OBJS_PER_PAGE``."""
 
 KMEM_CACHE_NODE_SIZE = 64
 KMEM_CACHE_SIZE = 256
 
 
+@lru_cache(maxsize=256)
+def _in_order(objects: int) -> array[int]:
+    return array("H", [*range(1, objects), NIL])
+
+
 class Slab(Structure):
     """``struct slab``: the pages of one slab."""
 
-    __slots__ = ("base", "cache", "free_mask", "frozen", "inuse", "node", "objects", "on_partial", "order", "pfn")
+    __slots__ = (
+        "base",
+        "cache",
+        "freelist",
+        "frozen",
+        "inuse",
+        "links",
+        "live",
+        "memory",
+        "next",
+        "node",
+        "objects",
+        "order",
+        "pfn",
+        "pobjects",
+        "previous",
+        "slabs",
+    )
 
     def __init__(self, cache: KmemCache, pfn: int, base: int, node: int, order: int, objects: int) -> None:
         # Constant.
@@ -35,41 +73,83 @@ class Slab(Structure):
         self.node = node
         self.order = order
         self.objects = objects
+        # What is written in the objects, kept for caches under debugging only.
+        self.memory: DebugMemory | None = None
+        # A link belongs to whoever owns its object or the list it is on.
+        self.links = _in_order(objects)[:]
+        # What KASAN's shadow memory would say: a bit for each object that somebody has allocated.
+        self.live = 0
         # One compare-and-exchange changes these together.
-        self.free_mask = (1 << objects) - 1
+        self.freelist = 0
         self.inuse = 0
         self.frozen = False
-        # n->list_lock:
-        self.on_partial = False
+        # n->list_lock while on a list of the node; the processor's while on its list.
+        self.next: Slab | None = None
+        self.previous: Slab | None = None
+        # Head of a processor's list: how many slabs, and (up to 5.15) free objects, are on it.
+        self.slabs = 0
+        self.pobjects = 0
+
+    def free_objects(self, first: int) -> list[int]:
+        """The numbers of the objects on the free list that begins with `first`; no more than there are objects."""
+        numbers: list[int] = []
+        while first != NIL and len(numbers) <= self.objects:
+            numbers.append(first)
+            first = self.links[first]
+        return numbers
 
 
 class KmemCacheCpu:
-    """``struct kmem_cache_cpu``: its processor's alone, apart from the peek at ``slab`` that decides about flushing."""
+    """``struct kmem_cache_cpu``: its processor's alone, apart from the peeks that decide about flushing.
 
-    __slots__ = ("base", "freelist", "slab", "tid")
+    ``local_lock_irqsave(&s->cpu_slab->lock)`` is no lock here: sections under it contain no operation, so no other
+    context of the processor can come in between.
+    """
 
-    def __init__(self, cpu: int) -> None:
-        self.freelist = 0  # bit mask of objects of ``slab``
+    __slots__ = ("base", "freelist", "partial", "slab", "stat", "tid")
+
+    def __init__(self, cpu: int, *, statistics: bool = False) -> None:
+        self.freelist = NIL
         self.slab: Slab | None = None
         self.base = 0  # of ``slab``, kept here for the fast path
+        self.partial: Slab | None = None  # frozen slabs, linked by ``next``
         self.tid = cpu
+        self.stat: list[int] | None = new_counters() if statistics else None
+
+    def detach(self) -> tuple[Slab | None, int]:
+        """Take slab and free list away from the processor."""
+        slab, freelist = self.slab, self.freelist
+        self.slab = None
+        self.freelist = NIL
+        self.tid += 1
+        return slab, freelist
+
+    def partial_slabs(self) -> list[Slab]:
+        """The processor's partial slabs, head first."""
+        slabs: list[Slab] = []
+        slab = self.partial
+        while slab is not None:
+            slabs.append(slab)
+            slab = slab.next
+        return slabs
 
 
 class KmemCacheNode(Structure):
     """``struct kmem_cache_node``: what a cache has on one node.  Lives in the boot cache of that name."""
 
-    __slots__ = ("counters", "list_lock", "node", "nr_partial", "nr_slabs", "partial", "total_objects")
+    __slots__ = ("counters", "full", "list_lock", "node", "nr_partial", "nr_slabs", "partial", "total_objects")
 
     embedded = ("list_lock",)
 
-    def __init__(self, machine: Machine, node: int, address: int, counters: Resource) -> None:
+    def __init__(self, machine: Machine, node: int, address: int, counters: Resource, *, lists_full: bool) -> None:
         self.shadow = None
         self.node = node
         self.counters = counters
         self.list_lock = Spinlock(machine, "&n->list_lock", address=address)
         # list_lock (nr_partial is also read without):
-        self.partial: dict[Slab, None] = {}  # head first
+        self.partial = SlabList()
         self.nr_partial = 0
+        self.full = SlabList() if lists_full else None  # with SLAB_STORE_USER only
         # Atomic, no lock:
         self.nr_slabs = 0
         self.total_objects = 0
@@ -90,41 +170,68 @@ class KmemCache(Structure):
 
     __slots__ = (
         "address",
+        "aliases",
         "count_slabs",
         "counters",
+        "cpu_partial",
+        "cpu_partial_slabs",
         "cpu_slab",
         "ctor",
+        "debug",
         "flags",
         "freelists",
         "geometry",
         "interleaver",
+        "inuse",
         "min_partial",
         "name",
         "node",
         "object_size",
+        "random_seq",
         "read_node",
         "read_nr_partial",
         "refcount",
+        "remote_node_defrag_ratio",
         "size",
         "update_freelist",
+        "useroffset",
+        "usersize",
         "write_node",
     )
 
     def __init__(
-        self, interleaver: Interleaver, name: str, geometry: Geometry, flags: int, *, ctor: bool, address: int
+        self,
+        interleaver: Interleaver,
+        name: str,
+        geometry: Geometry,
+        *,
+        address: int,
+        ctor: Constructor | None = None,
+        useroffset: int = 0,
+        usersize: int = 0,
     ) -> None:
         # Constant after creation.
         self.shadow = None
         self.name = name
         self.geometry = geometry
-        self.object_size = geometry.object_size
         self.size = geometry.size
-        self.min_partial = geometry.min_partial
-        self.flags = flags
+        self.flags = geometry.flags
+        self.debug = bool(geometry.flags & SLAB_DEBUG_FLAGS)  # kmem_cache_debug()
         self.ctor = ctor
+        self.useroffset = useroffset
+        self.usersize = usersize
         self.address = address
-        # slab_mutex:
+        self.random_seq: tuple[int, ...] | None = None  # the order in which new slabs hand out their objects
+        # slab_mutex; an alias raises the sizes:
         self.refcount = 1
+        self.aliases: tuple[str, ...] = ()  # other names it was merged under
+        self.object_size = geometry.object_size
+        self.inuse = geometry.inuse
+        # Written through sysfs, whenever somebody likes:
+        self.min_partial = geometry.min_partial
+        self.cpu_partial = geometry.cpu_partial  # objects
+        self.cpu_partial_slabs = geometry.cpu_partial_slabs
+        self.remote_node_defrag_ratio = 1000
         # Written under slab_mutex, read without: each access is an operation.
         self.node: dict[int, KmemCacheNode] = {}
         # Per processor, made on first use.

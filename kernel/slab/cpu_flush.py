@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...actors import Access, Message
 from ...actors.signal import Signal
-from .node import deactivate_slab
+from .cpu_slab import flush_cpu_slab
 
 if TYPE_CHECKING:
     from ...actors import Cpu
@@ -22,27 +22,13 @@ if TYPE_CHECKING:
     from .slub import Slub
 
 
-async def flush_slab(slub: Slub, cache: KmemCache, cpu: int) -> None:
-    """Give up the slab a processor has of `cache`; on that processor, which nothing takes away meanwhile."""
-    c = cache.cpu_slab.get(cpu)
-    if c is None or c.slab is None:
-        return
-    slab, freelist = c.slab, c.freelist
-    c.slab, c.freelist = None, 0
-    c.tid += 1
-    if (fire := slub.machine.tracepoints.cpu_slab_flush.fire) is not None:
-        fire(cache.name, cpu)
-    slub.machine.count("cpu_slab_flushes")
-    await deactivate_slab(slub, cache, slab, freelist)
-
-
 def has_cpu_slab(cache: KmemCache, cpu: Cpu) -> bool:
-    """Whether a processor has a slab of `cache`; looked at from anywhere, without a lock."""
+    """Whether a processor has anything of `cache`; looked at from anywhere, without a lock."""
     touch = cpu.interleaver.touch
     if touch is not None:
         touch(cpu.host, Access.READ)
     c = cache.cpu_slab.get(cpu.cpu_id)
-    return c is not None and c.slab is not None
+    return c is not None and (c.slab is not None or c.partial is not None)
 
 
 class CpuFlush(Protocol):
@@ -59,7 +45,7 @@ class CpuFlush(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FlushCpuSlab(Message):
-    """To a processor: give up your slab of ``cache``."""
+    """To a processor: give up your slabs of ``cache``."""
 
     cache: KmemCache
     flushed: Signal
@@ -74,7 +60,7 @@ class FlushByInterrupt:
             cpu.handlers[FlushCpuSlab] = self._flush_cpu_slab
 
     async def flush_all(self, cache: KmemCache) -> None:
-        """Interrupt every processor with a slab of `cache`, and wait for all of them."""
+        """Interrupt every processor that has something of `cache`, and wait for all of them."""
         machine = self._slub.machine
         await self._slub.read_cpu_slabs
         asked: list[Signal] = []
@@ -94,7 +80,7 @@ class FlushByInterrupt:
         await self.flush_all(cache)
 
     async def _flush_cpu_slab(self, cpu: Cpu, message: FlushCpuSlab) -> None:
-        await flush_slab(self._slub, message.cache, cpu.cpu_id)
+        await flush_cpu_slab(self._slub, message.cache, cpu.cpu_id)
         message.flushed.set()
 
 
@@ -112,7 +98,7 @@ class FlushByWork:
             await self.flush_all_cpus_locked(cache)
 
     async def flush_all_cpus_locked(self, cache: KmemCache) -> None:
-        """Queue the flush on every processor with a slab of `cache`, then wait for each."""
+        """Queue the flush on every processor that has something of `cache`, then wait for each."""
         machine = self._slub.machine
         async with self._slub.flush_lock:
             await self._slub.read_cpu_slabs
@@ -130,9 +116,9 @@ class FlushByWork:
         work = self._works.get(cpu)
         if work is None:
 
-            async def flush_cpu_slab(_: WorkItem) -> None:
-                await flush_slab(self._slub, self._cache[cpu], cpu)
+            async def flush(_: WorkItem) -> None:
+                await flush_cpu_slab(self._slub, self._cache[cpu], cpu)
 
-            work = self._slub.machine.workqueues.make_work("flush_cpu_slab", flush_cpu_slab)
+            work = self._slub.machine.workqueues.make_work("flush_cpu_slab", flush)
             self._works[cpu] = work
         return work

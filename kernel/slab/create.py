@@ -1,7 +1,7 @@
 """Creating caches, and the boot caches that must exist first.
 
 Mirrors kmem_cache_create_usercopy() and create_cache() of mm/slab_common.c, kmem_cache_open(), init_kmem_cache_nodes(),
-early_kmem_cache_node_alloc() and kmem_cache_init() of mm/slub.c (6.1).  Merging comes with the allocator issue.
+early_kmem_cache_node_alloc() and kmem_cache_init() of mm/slub.c (6.1).
 """
 
 from __future__ import annotations
@@ -10,59 +10,161 @@ from typing import TYPE_CHECKING
 
 from ..memory import allocated
 from ..pages import GFP_KERNEL
-from .allocate import kmem_cache_alloc, kmem_cache_alloc_node, new_slab
+from .allocate import kmem_cache_alloc, kmem_cache_alloc_node
 from .cache import KMEM_CACHE_NODE_SIZE, KMEM_CACHE_SIZE, KmemCache
+from .flags import SLAB_FLAGS_PERMITTED, SLAB_HWCACHE_ALIGN, SLAB_PANIC
 from .free import kmem_cache_free
-from .geometry import SLAB_HWCACHE_ALIGN, SLAB_PANIC, calculate_sizes
+from .geometry import calculate_sizes
+from .kmalloc import kmalloc_caches_wanted
+from .merging import add_alias, find_mergeable, is_unmergeable
+from .new_slab import new_slab
 from .node import add_partial, init_kmem_cache_node
 
 if TYPE_CHECKING:
+    from .cache import Constructor
+    from .geometry import Geometry
     from .slub import Slub
+
+ENOMEM = 12
+EEXIST = 17
+EINVAL = 22
+NEVER_MERGED = -1
+"""The reference count of caches that are nobody else's business."""
+
+MIN_TO_SHUFFLE = 2
 
 
 async def kmem_cache_create(
-    slub: Slub, name: str, size: int, align: int = 0, flags: int = 0, *, ctor: bool = False
+    slub: Slub,
+    name: str,
+    size: int,
+    align: int = 0,
+    flags: int = 0,
+    *,
+    ctor: Constructor | None = None,
+    useroffset: int = 0,
+    usersize: int = 0,
 ) -> KmemCache | None:
-    """Create a cache of objects of `size` bytes; None (and a message) where that fails.
+    """Create a cache of objects of `size` bytes, or use one that is there already; None (and a message) on failure.
 
-    A second cache of the same name is refused, as the duplicate sysfs directory would be.
+    `ctor` is called with the address of each object of a new slab; `useroffset` and `usersize` say which bytes of an
+    object may be copied to user space.  A cache that cannot be merged must have a name of its own.
     """
     machine = slub.machine
+    if not 0 < usersize <= size or useroffset > size - usersize:
+        usersize = useroffset = 0
     async with slub.variants.slab_locks.creating(slub), slub.slab_mutex:
-        cache = await _create_cache(slub, name, size, align, flags, ctor=ctor)
+        cache, error = None, EINVAL
+        if not flags & ~SLAB_FLAGS_PERMITTED:
+            if not usersize:
+                cache = kmem_cache_alias(slub, name, size, align, flags, ctor)
+            if cache is None:
+                cache, error = await _create_cache(slub, name, size, align, flags, ctor, useroffset, usersize)
     if cache is None:
-        message = f"kmem_cache_create({name}) failed"
+        message = f"kmem_cache_create_usercopy({name}) failed with error -{error}"
         machine.printk("warning", message)
         if flags & SLAB_PANIC:
             machine.kernel_bug(f"{message} and SLAB_PANIC is set")
     return cache
 
 
-async def _create_cache(slub: Slub, name: str, size: int, align: int, flags: int, *, ctor: bool) -> KmemCache | None:
-    machine = slub.machine
-    if slub.find(name) is not None:
-        machine.printk("warning", f"sysfs: cannot create duplicate filename '/kernel/slab/{name}'")
+def kmem_cache_alias(
+    slub: Slub, name: str, size: int, align: int, flags: int, ctor: Constructor | None
+) -> KmemCache | None:
+    """A cache that serves this purpose as well, now known under `name` too; under ``slab_mutex``."""
+    cache = find_mergeable(slub.slab_caches, name, size, align, flags, ctor=ctor is not None, tunables=slub.tunables)
+    if cache is None:
         return None
+    add_alias(cache, size)
+    slub.list_changes()
+    slub.names[name] = cache
+    cache.aliases = (*cache.aliases, name)
+    slub.machine.count("caches_merged")
+    return cache
+
+
+async def _create_cache(
+    slub: Slub,
+    name: str,
+    size: int,
+    align: int,
+    flags: int,
+    ctor: Constructor | None,
+    useroffset: int,
+    usersize: int,
+) -> tuple[KmemCache | None, int]:
+    """``create_cache``: the cache, or the error number."""
+    machine = slub.machine
     try:
-        geometry = calculate_sizes(size, align, flags, ctor=ctor, tunables=slub.tunables)
+        geometry = geometry_of(slub, name, size, align, flags, ctor=ctor is not None)
     except ValueError as error:
         machine.printk("warning", f"{name}: {error}")
-        return None
+        return None, EINVAL
     address = await kmem_cache_alloc(slub, slub.kmem_cache, GFP_KERNEL)
     if address is None:
-        return None
-    cache = KmemCache(machine.interleaver, name, geometry, flags, ctor=ctor, address=address)
+        return None, ENOMEM
+    cache = KmemCache(
+        machine.interleaver,
+        name,
+        geometry,
+        address=address,
+        ctor=ctor,
+        useroffset=useroffset,
+        usersize=usersize,
+    )
     allocated(machine, cache, "struct kmem_cache", "kmem_cache", address, KMEM_CACHE_SIZE)
     slub.structures[address] = cache
+    if slub.freelist_random:
+        cache.random_seq = random_sequence(slub, geometry.objects)
     if not await init_kmem_cache_nodes(slub, cache):
         await kmem_cache_free(slub, slub.kmem_cache, address)
-        return None
-    slub.list_changes()
-    slub.slab_caches.insert(0, cache)
+        return None, ENOMEM
+    if not publish(slub, cache):
+        machine.printk("warning", f"sysfs: cannot create duplicate filename '/kernel/slab/{name}'")
+        await free_kmem_cache_nodes(slub, cache)
+        await kmem_cache_free(slub, slub.kmem_cache, address)
+        return None, EEXIST
     machine.count("caches_created")
     if (fire := machine.tracepoints.kmem_cache_create.fire) is not None:
         fire(name, address, cache.object_size, cache.size, geometry.align, flags, geometry.order, geometry.objects)
-    return cache
+    return cache, 0
+
+
+def geometry_of(slub: Slub, name: str, size: int, align: int, flags: int, *, ctor: bool) -> Geometry:
+    """The geometry of a cache called `name` under the boot parameters and the release that run.
+
+    Raises:
+        ValueError: no slab holds such an object.
+    """
+    tunables = slub.tunables
+    flags = tunables.debug.cache_flags(name, flags)
+    return calculate_sizes(size, align, flags, ctor=ctor, tunables=tunables, sizing=slub.variants.sizing)
+
+
+def publish(slub: Slub, cache: KmemCache) -> bool:
+    """Put a new cache on the list and into sysfs; false if its directory exists.  Under ``slab_mutex``.
+
+    The directory of a cache that cannot be merged has its name; the others' names are links, which give way.
+    """
+    there = slub.names.get(cache.name)
+    if there is None or not is_unmergeable(there, slub.tunables):
+        slub.names[cache.name] = cache
+    elif is_unmergeable(cache, slub.tunables):
+        return False
+    slub.list_changes()
+    slub.slab_caches[cache] = None
+    return True
+
+
+def random_sequence(slub: Slub, objects: int) -> tuple[int, ...] | None:
+    """The order in which a cache's slabs hand out their objects (``cache_random_seq_create``)."""
+    if objects < MIN_TO_SHUFFLE:
+        return None
+    sequence = list(range(objects))
+    for last in range(objects - 1, 0, -1):
+        drawn = slub.machine.interleaver.choose("freelist order", last + 1)
+        sequence[last], sequence[drawn] = sequence[drawn], sequence[last]
+    return tuple(sequence)
 
 
 async def init_kmem_cache_nodes(slub: Slub, cache: KmemCache) -> bool:
@@ -95,36 +197,41 @@ async def kmem_cache_init(slub: Slub) -> None:
 
 async def _boot_cache(slub: Slub, name: str, size: int) -> KmemCache:
     machine = slub.machine
-    geometry = calculate_sizes(size, 0, SLAB_HWCACHE_ALIGN, ctor=False, tunables=slub.tunables)
-    cache = KmemCache(
-        machine.interleaver,
-        name,
-        geometry,
-        SLAB_HWCACHE_ALIGN,
-        ctor=False,
-        address=machine.static_address(KMEM_CACHE_SIZE),
-    )
+    geometry = geometry_of(slub, name, size, 0, SLAB_HWCACHE_ALIGN, ctor=False)
+    cache = KmemCache(machine.interleaver, name, geometry, address=machine.static_address(KMEM_CACHE_SIZE))
+    cache.refcount = NEVER_MERGED
     if name == "kmem_cache_node":
         for node in machine.pages.states.normal_memory:
             await early_kmem_cache_node_alloc(slub, cache, node)
     else:
         await init_kmem_cache_nodes(slub, cache)
-    slub.list_changes()
-    slub.slab_caches.insert(0, cache)
+    publish(slub, cache)
     return cache
 
 
 async def early_kmem_cache_node_alloc(slub: Slub, cache: KmemCache, node: int) -> None:
     """The structure of ``kmem_cache_node`` itself on `node`: the first object of a slab that nobody could count yet."""
-    slub.machine.running.preempt_disable()
     slab = await new_slab(slub, cache, GFP_KERNEL, node)
-    slub.machine.running.preempt_enable()
     if slab is None:
         slub.machine.kernel_bug("no memory for the first kmem_cache_node")
-    slab.free_mask &= ~1
+    index = slab.freelist
+    slab.freelist = slab.links[index]
+    slab.live = 1 << index
     slab.inuse = 1
-    n = init_kmem_cache_node(slub, cache, slab.node, slab.base)
+    n = init_kmem_cache_node(slub, cache, slab.node, slab.base + index * cache.size)
     cache.node[node] = n
     n.nr_slabs = 1
     n.total_objects = slab.objects
     add_partial(n, slab, tail=False)
+
+
+async def create_kmalloc_caches(slub: Slub) -> None:
+    """The caches ``kmalloc`` allocates from, of each type and size."""
+    for wanted in kmalloc_caches_wanted(accounting=slub.kmem_accounting):
+        cache, error = await _create_cache(
+            slub, wanted.name, wanted.size, wanted.align, wanted.flags, None, 0, wanted.usersize
+        )
+        if cache is None:
+            slub.machine.kernel_bug(f"Out of memory when creating slab {wanted.name}: error {error}")
+        cache.refcount = wanted.refcount
+        slub.kmalloc_caches[wanted.type, wanted.index] = cache

@@ -35,8 +35,7 @@ async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
             machine.printk("warning", message)
             machine.remaining_objects(cache.name)
             return False
-        slub.list_changes()
-        slub.slab_caches.remove(cache)
+        slub.unpublish(cache)
     if cache.flags & SLAB_TYPESAFE_BY_RCU:
         await machine.rcu.rcu_barrier()
     name, address = cache.name, cache.address

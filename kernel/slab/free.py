@@ -1,7 +1,7 @@
 """Freeing objects.
 
-Mirrors kmem_cache_free(), slab_free() and __slab_free() of mm/slub.c (6.1), without per-CPU partial lists: a slab
-that was full goes to its node's partial list at its first free.
+Mirrors kmem_cache_free(), do_slab_free(), __slab_free(), free_debug_processing(), build_detached_freelist() and
+kmem_cache_free_bulk() of mm/slub.c (6.1).
 """
 
 from __future__ import annotations
@@ -13,11 +13,20 @@ from ..memory import free_structure
 from ..pages import page_frame
 from ..stack import kernel_name
 from .allocate import FAST_PATH_NS
-from .node import add_partial, dec_slabs_node, free_slab, remove_partial
+from .cache import NIL
+from .cpu_slab import this_cpu_slab
+from .debug import free_checks, object_not_freed
+from .node import add_partial, dec_slabs_node, discard_slab, free_slab, remove_full, remove_partial
+from .statistics import StatItem, stat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .cache import KmemCache, Slab
     from .slub import Slub
+
+LOOKAHEAD = 3
+"""Objects of other slabs that a search for more of the same slab passes over."""
 
 
 async def kmem_cache_free(slub: Slub, cache: KmemCache, address: int) -> None:
@@ -30,46 +39,149 @@ async def kmem_cache_free(slub: Slub, cache: KmemCache, address: int) -> None:
     if slab is None or slab.cache is not cache:
         machine.kernel_bug(f"cache_from_obj: Wrong slab cache. {cache.name} but object is from nowhere of it")
     index = (address - slab.base) // cache.size
-    bit = 1 << index
-    c = cache.cpu_slab.get(machine.interleaver.running.cpu_id)
     if machine.kasan is not None:
         machine.kasan.check_free(cache, slab, index, address)
     structure = slub.structures.pop(address, None) if slub.structures else None
     if structure is not None:
         free_structure(structure)
+    slab.live &= ~(1 << index)
+    c = cache.cpu_slab.get(machine.interleaver.running.cpu_id)
     if c is not None and c.slab is slab:
-        c.freelist |= bit
+        if index == c.freelist:
+            machine.kernel_bug(f"double free of {address:#x}, the first free object of {cache.name}")
+        slab.links[index] = c.freelist
+        c.freelist = index
         c.tid += 1
         if machine.interleaver.costed:
             machine.running.clock.ns += FAST_PATH_NS
+        if c.stat is not None:
+            c.stat[StatItem.FREE_FASTPATH] += 1
         return
-    await slab_free_slow(slub, cache, slab, bit)
+    await slab_free_slow(slub, cache, slab, index, index, 1)
 
 
 @kernel_name("__slab_free")
-async def slab_free_slow(slub: Slub, cache: KmemCache, slab: Slab, bit: int) -> None:
-    """Free into a slab that is not this processor's."""
-    await cache.update_freelist
-    if slab.frozen or (slab.free_mask and slab.inuse > 1):
-        # Some processor's slab, or one that is on the partial list already and stays there: no lock.
-        slab.free_mask |= bit
-        slab.inuse -= 1
+async def slab_free_slow(slub: Slub, cache: KmemCache, slab: Slab, head: int, tail: int, count: int) -> None:
+    """Free `count` objects, linked from `head` to `tail`, into a slab that is not this processor's."""
+    c = this_cpu_slab(slub, cache)
+    stat(c, StatItem.FREE_SLOWPATH)
+    if cache.debug:
+        await free_debug_processing(slub, cache, slab, head, tail, count)
         return
+    while True:
+        await cache.update_freelist
+        prior, inuse, frozen = slab.freelist, slab.inuse - count, slab.frozen
+        slub.machine.bug_on(prior == head, f"double free of object {head} of a slab of {cache.name}")
+        if frozen or (inuse and prior != NIL):
+            # Some processor's slab, or one that is on a partial list already and stays there.
+            _push(slab, head, tail, count)
+            if frozen:
+                stat(c, StatItem.FREE_FROZEN)
+            return
+        if prior == NIL:
+            # It was full and on no list: it is frozen and becomes this processor's, without any lock.
+            _push(slab, head, tail, count)
+            slab.frozen = True
+            await slub.variants.cpu_partial.put(slub, cache, slab)
+            stat(c, StatItem.CPU_PARTIAL_FREE)
+            return
+        # Its last object: it may have to leave the partial list, so the lock comes first.
+        await cache.read_node
+        n = slub.get_node(cache, slab.node)
+        async with n.list_lock.irqsave():
+            cache.freelist_touched(Access.WRITE)
+            if (slab.freelist, slab.inuse - count, slab.frozen) != (prior, inuse, frozen):
+                continue  # others were faster; look again
+            _push(slab, head, tail, count)
+            if n.nr_partial < cache.min_partial:
+                return
+            remove_partial(n, slab)
+            stat(c, StatItem.FREE_REMOVE_PARTIAL)
+        stat(c, StatItem.FREE_SLAB)
+        await discard_slab(slub, cache, slab)
+        return
+
+
+def _push(slab: Slab, head: int, tail: int, count: int) -> None:
+    slab.links[tail] = slab.freelist
+    slab.freelist = head
+    slab.inuse -= count
+
+
+async def free_debug_processing(slub: Slub, cache: KmemCache, slab: Slab, head: int, tail: int, count: int) -> None:
+    """Free into a slab of a cache under debugging: checked first, and all of it under ``list_lock``."""
+    c = this_cpu_slab(slub, cache)
     await cache.read_node
     n = slub.get_node(cache, slab.node)
     async with n.list_lock.irqsave():
         cache.freelist_touched(Access.WRITE)
-        was_full = not slab.free_mask
-        slab.free_mask |= bit
-        slab.inuse -= 1
-        if slab.frozen:  # a processor took it meanwhile: the free goes to it
-            return
-        discard = not slab.inuse and n.nr_partial >= cache.min_partial
-        if discard:
-            if slab.on_partial:
+        passed = free_checks(slub, cache, slab, head, tail, count)
+        discard = False
+        if passed:
+            prior = slab.freelist
+            _push(slab, head, tail, count)
+            discard = not slab.inuse and n.nr_partial >= cache.min_partial
+            if prior == NIL:
+                remove_full(n, slab)
+                if not discard:
+                    add_partial(n, slab, tail=True)
+                    stat(c, StatItem.FREE_ADD_PARTIAL)
+            elif discard:
                 remove_partial(n, slab)
-        elif was_full and not slab.on_partial:
-            add_partial(n, slab, tail=True)
+                stat(c, StatItem.FREE_REMOVE_PARTIAL)
+        if discard:
+            await dec_slabs_node(cache, n, slab.objects)
+    if not passed:
+        object_not_freed(slub, cache, slab, head)
     if discard:
-        await dec_slabs_node(cache, n, slab.objects)
+        stat(c, StatItem.FREE_SLAB)
         await free_slab(slub, cache, slab)
+
+
+async def kmem_cache_free_bulk(slub: Slub, cache: KmemCache, addresses: Sequence[int]) -> None:
+    """Give objects back, the last first; neighbours of one slab in one go."""
+    machine = slub.machine
+    waiting = list(addresses)
+    while waiting:
+        slab, chain = _detached_freelist(slub, cache, waiting)
+        for index in chain:
+            if machine.kasan is not None:
+                machine.kasan.check_free(cache, slab, index, slab.base + index * cache.size)
+            slab.live &= ~(1 << index)
+        head, tail, count = chain[0], chain[-1], len(chain)
+        for index, following in zip(chain, chain[1:], strict=False):
+            slab.links[index] = following
+        c = cache.cpu_slab.get(machine.interleaver.running.cpu_id)
+        if c is not None and c.slab is slab:
+            slab.links[tail] = c.freelist
+            c.freelist = head
+            c.tid += 1
+            stat(c, StatItem.FREE_FASTPATH)
+        else:
+            await slab_free_slow(slub, cache, slab, head, tail, count)
+
+
+def _detached_freelist(slub: Slub, cache: KmemCache, waiting: list[int]) -> tuple[Slab, list[int]]:
+    """Take objects of one slab out of `waiting`, from its end; the slab, and their numbers in the order of the chain."""
+    machine = slub.machine
+    address = waiting.pop()
+    slab = slub.slabs.get(page_frame(address))
+    if slab is None or slab.cache is not cache:
+        machine.kernel_bug(f"cache_from_obj: Wrong slab cache. {cache.name} but object is from nowhere of it")
+    chain = [(address - slab.base) // cache.size]
+    passed_over = 0
+    position = len(waiting)
+    same = position  # everything from here on has been taken
+    while position:
+        position -= 1
+        other = waiting[position]
+        if slub.slabs.get(page_frame(other)) is slab:
+            chain.insert(0, (other - slab.base) // cache.size)
+            same -= 1
+            waiting[position], waiting[same] = waiting[same], waiting[position]
+            continue
+        passed_over += 1
+        if passed_over == LOOKAHEAD:
+            break
+    del waiting[same:]
+    return slab, chain

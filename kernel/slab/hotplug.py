@@ -41,7 +41,7 @@ def slab_notifier(slub: Slub) -> NotifierBlock:
 async def slab_mem_going_offline_callback(slub: Slub) -> int:
     """Flush and shrink every cache, so that no empty slab keeps the memory busy."""
     async with slub.slab_mutex:
-        for cache in list(slub.slab_caches):
+        for cache in slub.newest_first():
             await slub.cpu_flush.flush_all_cpus_locked(cache)
             await do_shrink(slub, cache)
     return 0

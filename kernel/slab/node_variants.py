@@ -102,7 +102,7 @@ class NodeLifetime(Protocol):
 
 
 async def _give_every_cache_a_node(slub: Slub, node: int, *, keep_existing: bool) -> int:
-    for cache in list(slub.slab_caches):
+    for cache in slub.newest_first():
         if keep_existing and slub.get_node(cache, node):
             continue
         # From any node: the one that is coming has no memory yet.
@@ -130,7 +130,7 @@ class FreedWhenOffline:
         """Free every cache's structure.  Readers that found it before are not waited for."""
         async with slub.slab_mutex:
             await slub.variants.node_tracking.uncovered(slub, node)
-            for cache in list(slub.slab_caches):
+            for cache in slub.newest_first():
                 n = slub.get_node(cache, node)
                 if n:
                     await cache.read_nr_partial

@@ -23,7 +23,7 @@ async def read_slabinfo(slub: Slub) -> str:
     """The text of the file."""
     lines = [HEADER]
     async with slub.slab_mutex:
-        for cache in list(slub.slab_caches):
+        for cache in slub.newest_first():
             slabs = objects = free = 0
             for node in sorted(slub.machine.nodes):
                 await cache.read_node

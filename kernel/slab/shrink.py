@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Access
-from .node import dec_slabs_node, free_slab
+from .node import dec_slabs_node, free_slab, remove_partial
 
 if TYPE_CHECKING:
     from .cache import KmemCache, Slab
@@ -47,11 +47,10 @@ async def do_shrink(slub: Slub, cache: KmemCache) -> bool:
                 else:
                     rest.append(slab)
             for slab in discard:
-                slab.on_partial = False
-                n.nr_partial -= 1
-                n.nr_partial_changes()
+                remove_partial(n, slab)
+            n.partial.reorder([slab for same in promoted for slab in same] + rest)
+            for slab in discard:
                 await dec_slabs_node(cache, n, slab.objects)
-            n.partial = dict.fromkeys([slab for same in promoted for slab in same] + rest)
         for slab in discard:
             await free_slab(slub, cache, slab)
         await cache.read_nr_partial

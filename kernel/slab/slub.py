@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Slub:
     """All caches of a machine.
 
-    ``slab_mutex`` protects ``slab_caches`` (newest first), ``slab_nodes`` and every cache's ``node`` array for writing.
+    ``slab_mutex`` protects ``slab_caches``, ``slab_nodes`` and every cache's ``node`` array for writing.
     ``slabs`` finds the slab of an object by page frame number.
     """
 
@@ -30,7 +30,13 @@ class Slub:
         self.tunables = tunables
         self.slab_mutex = Mutex(machine, "slab_mutex")
         self.flush_lock = Mutex(machine, "flush_lock")
-        self.slab_caches: list[KmemCache] = []
+        # Of the configuration and the command line.
+        self.statistics = False  # CONFIG_SLUB_STATS
+        self.freelist_random = False  # CONFIG_SLAB_FREELIST_RANDOM
+        self.kmem_accounting = True
+        self.kmalloc_caches: dict[tuple[int, int], KmemCache] = {}  # by type and index
+        self.slab_caches: dict[KmemCache, None] = {}  # oldest first
+        self.names: dict[str, KmemCache] = {}  # /sys/kernel/slab: directories and links
         self.list_resource = machine.interleaver.resource("slab_caches")
         self.read_list = Op(OpKind.READ, self.list_resource)
         self.slab_nodes = NodeMask()
@@ -38,6 +44,7 @@ class Slub:
         self.read_slab_nodes = Op(OpKind.READ, nodes)
         self.write_slab_nodes = Op(OpKind.WRITE, nodes)
         self.slabs: dict[int, Slab] = {}
+        self.large: dict[int, tuple[int, int]] = {}  # kmalloc()ed pages: first page frame → node, order
         self.structures: dict[int, KmemCache | KmemCacheNode] = {}  # living ones by address
         # Which processors have a slab of a cache, looked at by others: the steps of each of them count.
         self.read_cpu_slabs = Op(OpKind.READ, machine.interleaver.resource("cpu_slab of every cpu"))
@@ -58,8 +65,20 @@ class Slub:
         return self.find(name)
 
     def find(self, name: str) -> KmemCache | None:
-        """The cache called `name`; under ``slab_mutex``."""
-        return next((cache for cache in self.slab_caches if cache.name == name), None)
+        """The cache called `name`, or merged under that name with another; under ``slab_mutex``."""
+        return self.names.get(name)
+
+    def newest_first(self) -> list[KmemCache]:
+        """All caches in the order of the kernel's list, to which new ones are added at the head."""
+        return list(reversed(self.slab_caches))
+
+    def unpublish(self, cache: KmemCache) -> None:
+        """Take a cache off the list and out of sysfs, all its names included; under ``slab_mutex``."""
+        self.list_changes()
+        del self.slab_caches[cache]
+        for name in (cache.name, *cache.aliases):
+            if self.names.get(name) is cache:
+                del self.names[name]
 
     def get_node(self, cache: KmemCache, node: int) -> KmemCacheNode:
         """``get_node()``: what `cache` has on `node`, or the null pointer.  A plain read: no lock, no check."""

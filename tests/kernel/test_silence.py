@@ -36,7 +36,7 @@ program=[{op="repeat",count=4,program=[
  {op="kmem_cache_alloc",cache="shared",count=9,bag="b{task}"},
  {op="kmem_cache_alloc",cache="rcu",count=30,bag="r{task}",node=1},
  {op="kmem_cache_free",cache="shared",count=5,bag="b{task}"},
- {op="kmem_cache_create",cache="p{task}_{i}",size=300},
+ {op="kmem_cache_create",cache="p{task}_{i}",size=300,ctor=true},
  {op="kmem_cache_alloc",cache="p{task}_{i}",count=20},
  {op="kmem_cache_free",cache="p{task}_{i}"},
  {op="kmem_cache_destroy",cache="p{task}_{i}"},

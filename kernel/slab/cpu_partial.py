@@ -1,0 +1,86 @@
+"""Partial slabs that a processor keeps for itself, without any lock: the variants.
+
+A slab that was full and gets its first free goes to the processor that freed (``put_cpu_partial``); the search of a
+node's list takes some more along.  What fills the list up is counted differently:
+
+========== ================================================================= ============
+from       full, and drained to the nodes' lists                             commit
+========== ================================================================= ============
+--         when a slab is put on it while it has more free objects than
+           ``cpu_partial``, counted when each slab was put there
+v5.16      when it has ``cpu_partial_slabs`` slabs                           b47291ef02b0
+========== ================================================================= ============
+
+The counts are kept in the slab at the head of the list.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from .cpu_slab import this_cpu_slab, unfreeze_partials, unfreeze_slabs
+from .statistics import StatItem, stat
+
+if TYPE_CHECKING:
+    from .cache import KmemCache, KmemCacheCpu, Slab
+    from .slub import Slub
+
+
+class CpuPartial(Protocol):
+    """Seam: how many slabs a processor keeps."""
+
+    async def put(self, slub: Slub, cache: KmemCache, slab: Slab) -> None:
+        """Put a slab that was just frozen on this processor's list, draining it first if it is full."""
+        ...
+
+    def taken_enough(self, cache: KmemCache, slabs: int, free_objects: int) -> bool:
+        """Whether a search of a node's list stops, with `slabs` taken beyond the first, `free_objects` in all."""
+        ...
+
+
+def publish(c: KmemCacheCpu, slab: Slab, free_objects: int) -> None:
+    """Put a frozen slab at the head of a processor's list."""
+    old = c.partial
+    slab.slabs = old.slabs + 1 if old is not None else 1
+    slab.pobjects = old.pobjects + free_objects if old is not None else free_objects
+    slab.next = old
+    c.partial = slab
+
+
+class CpuPartialBySlabs:
+    """From 5.16."""
+
+    async def put(self, slub: Slub, cache: KmemCache, slab: Slab) -> None:
+        """The drained slabs are unfrozen after the new one is on the list."""
+        c = this_cpu_slab(slub, cache)
+        drained = c.partial
+        if drained is not None and drained.slabs >= cache.cpu_partial_slabs:
+            c.partial = None
+        else:
+            drained = None
+        publish(c, slab, slab.objects - slab.inuse)
+        if drained is not None:
+            await unfreeze_slabs(slub, cache, drained)
+            stat(c, StatItem.CPU_PARTIAL_DRAIN)
+
+    def taken_enough(self, cache: KmemCache, slabs: int, free_objects: int) -> bool:
+        """More than half of what may be kept."""
+        return slabs > cache.cpu_partial_slabs // 2
+
+
+class CpuPartialByObjects:
+    """Up to 5.15."""
+
+    async def put(self, slub: Slub, cache: KmemCache, slab: Slab) -> None:
+        """The old slabs are unfrozen before the new one is on the list; nothing stays where nothing may be kept."""
+        c = this_cpu_slab(slub, cache)
+        while c.partial is not None and c.partial.pobjects > cache.cpu_partial:
+            await unfreeze_partials(slub, cache, c)
+            stat(c, StatItem.CPU_PARTIAL_DRAIN)
+        publish(c, slab, slab.objects - slab.inuse)
+        if not cache.cpu_partial:
+            await unfreeze_partials(slub, cache, c)
+
+    def taken_enough(self, cache: KmemCache, slabs: int, free_objects: int) -> bool:
+        """More free objects than half of what may be kept, those of the first slab included."""
+        return free_objects > cache.cpu_partial // 2

@@ -1,0 +1,84 @@
+"""``slab_flags_t``: the flags of a cache, and the groups the kernel puts them in.
+
+Mirrors include/linux/slab.h, mm/slab.h, mm/slab_common.c and mm/slub.c (6.1) as a distribution configures them:
+SLUB_DEBUG and MEMCG_KMEM on; DEBUG_OBJECTS, FAILSLAB, KASAN and KFENCE off.  A flag of a feature that is off keeps its
+value here, but is none that a cache can have: see `NOT_CONFIGURED`.
+"""
+
+from __future__ import annotations
+
+SLAB_CONSISTENCY_CHECKS = 0x0000_0100
+SLAB_RED_ZONE = 0x0000_0400
+SLAB_POISON = 0x0000_0800
+SLAB_KMALLOC = 0x0000_1000
+SLAB_HWCACHE_ALIGN = 0x0000_2000
+SLAB_CACHE_DMA = 0x0000_4000
+SLAB_CACHE_DMA32 = 0x0000_8000
+SLAB_STORE_USER = 0x0001_0000
+SLAB_RECLAIM_ACCOUNT = 0x0002_0000
+SLAB_PANIC = 0x0004_0000
+SLAB_TYPESAFE_BY_RCU = 0x0008_0000
+SLAB_MEM_SPREAD = 0x0010_0000
+SLAB_TRACE = 0x0020_0000
+SLAB_DEBUG_OBJECTS = 0x0040_0000
+SLAB_NOLEAKTRACE = 0x0080_0000
+SLAB_FAILSLAB = 0x0200_0000
+SLAB_ACCOUNT = 0x0400_0000
+SLAB_KASAN = 0x0800_0000
+SLAB_NO_USER_FLAGS = 0x1000_0000
+SLAB_SKIP_KFENCE = 0x2000_0000
+
+CMPXCHG_DOUBLE = 0x4000_0000
+"""``__CMPXCHG_DOUBLE``: SLUB's own; free list and counters of a slab change by one instruction, without a lock."""
+OBJECT_POISON = 0x8000_0000
+"""``__OBJECT_POISON``: SLUB's own; free objects are filled with the poison pattern."""
+
+NOT_CONFIGURED = SLAB_DEBUG_OBJECTS | SLAB_FAILSLAB | SLAB_KASAN | SLAB_SKIP_KFENCE
+"""Flags that are 0 in the emulated configuration."""
+
+SLAB_CORE_FLAGS = SLAB_HWCACHE_ALIGN | SLAB_CACHE_DMA | SLAB_CACHE_DMA32 | SLAB_PANIC | SLAB_TYPESAFE_BY_RCU
+SLAB_DEBUG_FLAGS = SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER | SLAB_TRACE | SLAB_CONSISTENCY_CHECKS
+"""With one of these a cache takes the slow paths only (``kmem_cache_debug``)."""
+SLAB_CACHE_FLAGS = SLAB_NOLEAKTRACE | SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT | SLAB_NO_USER_FLAGS
+CACHE_CREATE_MASK = SLAB_CORE_FLAGS | SLAB_DEBUG_FLAGS | SLAB_CACHE_FLAGS
+"""What kmem_cache_create() keeps of the flags it is given."""
+SLAB_FLAGS_PERMITTED = CACHE_CREATE_MASK | SLAB_MEM_SPREAD
+"""With any other flag kmem_cache_create() fails."""
+
+DEBUG_METADATA_FLAGS = SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER
+"""These need room beside the object."""
+DEBUG_DEFAULT_FLAGS = SLAB_CONSISTENCY_CHECKS | SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER
+"""``slub_debug`` without letters."""
+SLAB_NO_CMPXCHG = SLAB_CONSISTENCY_CHECKS | SLAB_STORE_USER | SLAB_TRACE
+"""With one of these the slab is locked instead of exchanged."""
+
+SLAB_NEVER_MERGE = DEBUG_METADATA_FLAGS | SLAB_TRACE | SLAB_TYPESAFE_BY_RCU | SLAB_NOLEAKTRACE | SLAB_FAILSLAB
+SLAB_MERGE_SAME = SLAB_RECLAIM_ACCOUNT | SLAB_CACHE_DMA | SLAB_CACHE_DMA32 | SLAB_ACCOUNT
+"""Caches that are merged agree in these."""
+
+FLAGS = {
+    "SLAB_CONSISTENCY_CHECKS": SLAB_CONSISTENCY_CHECKS,
+    "SLAB_RED_ZONE": SLAB_RED_ZONE,
+    "SLAB_POISON": SLAB_POISON,
+    "SLAB_KMALLOC": SLAB_KMALLOC,
+    "SLAB_HWCACHE_ALIGN": SLAB_HWCACHE_ALIGN,
+    "SLAB_CACHE_DMA": SLAB_CACHE_DMA,
+    "SLAB_CACHE_DMA32": SLAB_CACHE_DMA32,
+    "SLAB_STORE_USER": SLAB_STORE_USER,
+    "SLAB_RECLAIM_ACCOUNT": SLAB_RECLAIM_ACCOUNT,
+    "SLAB_PANIC": SLAB_PANIC,
+    "SLAB_TYPESAFE_BY_RCU": SLAB_TYPESAFE_BY_RCU,
+    "SLAB_MEM_SPREAD": SLAB_MEM_SPREAD,
+    "SLAB_TRACE": SLAB_TRACE,
+    "SLAB_NOLEAKTRACE": SLAB_NOLEAKTRACE,
+    "SLAB_ACCOUNT": SLAB_ACCOUNT,
+    "SLAB_NO_USER_FLAGS": SLAB_NO_USER_FLAGS,
+}
+"""The flags of the emulated configuration by name, without SLUB's own two."""
+
+GFP_DMA = 0x1
+GFP_DMA32 = 0x4
+GFP_RECLAIMABLE = 0x10
+GFP_COMP = 0x4_0000
+GFP_ACCOUNT = 0x40_0000
+"""The bits of ``gfp_t`` (6.1) that follow from flags, or that choose a kmalloc cache."""
