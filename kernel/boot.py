@@ -27,13 +27,15 @@ from .sanitizers.slab_invariants import SlabInvariants
 from .slab import Slub
 from .slab.create import create_kmalloc_caches, kmem_cache_create, kmem_cache_init
 from .slab.flags import FLAGS
+from .slab.hotplug import slab_notifier
+from .slab.populate import PopulationError, create_recorded_caches, populate
 from .slab.sizing import Tunables
 from .slab.slub_debug import NO_DEBUG, parse_slub_debug
-from .slab.hotplug import slab_notifier
 from .workload import Workload, start_event
 from .workqueue import Workqueues
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from ..actors import Interleaver
@@ -208,16 +210,28 @@ def _run_init(machine: Machine, scenario: Scenario) -> None:
     slub = machine.slab
     cpu = next(cpu for cpu in machine.cpus.values() if cpu.online)
     init = KernelThread(cpu, "swapper/0", pid=0)
+    slub.recorded = {row.name: row for row in scenario.machine.slabinfo}
     machine.run_alone(init, kmem_cache_init(slub))
     wanted = scenario.kernel.kmalloc
     if scenario.uses_kmalloc if wanted is None else wanted:
         machine.run_alone(init, create_kmalloc_caches(slub))
+    if slub.recorded:
+        _with_recorded_caches(machine, init, create_recorded_caches(slub))
     for spec in scenario.caches:
         flags = sum(FLAGS[flag] for flag in spec.flags)
         ctor = constructor(machine) if spec.ctor else None
         made = machine.run_alone(init, kmem_cache_create(slub, spec.name, spec.size, spec.align, flags, ctor=ctor))
         if made is None:
             raise BootError(f"cache {spec.name}: {machine.console[-2]}")
+    if slub.recorded:
+        _with_recorded_caches(machine, init, populate(slub))
+
+
+def _with_recorded_caches(machine: Machine, init: KernelThread, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        machine.run_alone(init, work)
+    except PopulationError as error:
+        raise BootError(f"machine.slabinfo: {error}") from None
 
 
 def _make_locks(machine: Machine, scenario: Scenario) -> dict[str, Mutex | Spinlock | RwSemaphore | PercpuRwsem]:

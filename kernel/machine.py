@@ -16,7 +16,7 @@ from .stack import stack_of
 from .violation import KernelOops, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from .memory_hotplug import MemoryHotplug
     from .pages import PageAllocator
@@ -183,11 +183,11 @@ class Machine:
         if condition:
             self.kernel_bug(message)
 
-    def remaining_objects(self, cache: str) -> None:
-        """A cache was destroyed with objects in it: what ``kmem_cache_destroy`` warns of."""
+    def remaining_objects(self, cache: str, listed: Sequence[str] = ()) -> None:
+        """A cache was destroyed with objects in it: what ``kmem_cache_destroy`` warns of, below those `listed`."""
         from .sanitizers.oops import objects_remaining
 
-        objects_remaining(self, cache)
+        objects_remaining(self, cache, listed)
 
     # --- threads
 

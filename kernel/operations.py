@@ -13,6 +13,7 @@ from .slab import generic
 from .slab.allocate import kmem_cache_alloc_bulk as alloc_bulk
 from .slab.allocate import kmem_cache_alloc_node
 from .slab.create import kmem_cache_create as create
+from .slab.debug_write import stray_write
 from .slab.destroy import kmem_cache_destroy as destroy
 from .slab.flags import FLAGS
 from .slab.free import kmem_cache_free as free
@@ -100,6 +101,10 @@ async def kmem_cache_free(task: Any, operation: Any) -> None:
     if cache is None:
         return
     bag = _bag(task, operation.bag or operation.cache)
+    if operation.keep:
+        for address in [*bag][: operation.count]:
+            await free(task.machine.slab, cache, address)
+        return
     for _ in range(len(bag) if operation.count is None else operation.count):
         if not bag:
             return
@@ -164,6 +169,23 @@ async def access(task: Any, operation: Any) -> None:
     if task.machine.kasan is not None:
         slab = task.machine.slab.slabs.get(page_frame(address))
         task.machine.kasan.check_access(cache, slab, address, write=operation.write)
+
+
+@kernel_name("user_write")
+async def write_memory(task: Any, operation: Any) -> None:
+    """Write into or beside an object of a bag, or where one was."""
+    cache = await _cache(task, operation.cache)
+    bag = _bag(task, operation.bag or operation.cache)
+    if cache is None or operation.object >= len(bag):
+        return
+    data = bytes.fromhex(operation.bytes) * operation.times
+    if not await stray_write(task.machine.slab, cache, bag[operation.object], operation.offset, data):
+        task.machine.printk(
+            "error",
+            f"{task.name}: write_memory: {len(data)} bytes at offset {operation.offset} of object {operation.object} "
+            f"of {cache.name} are not all in the slab of that object; nothing was written",
+        )
+        task.machine.count("operations_out_of_bounds")
 
 
 @kernel_name("vfs_read")
@@ -329,6 +351,7 @@ PERFORM: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
         kfree,
         kmem_cache_shrink,
         access,
+        write_memory,
         read,
         write,
         lock,

@@ -29,6 +29,7 @@ COMMANDS = {
     "replay": "The same run again, from a token or a trace.",
     "trace": "Look into recorded traces: cat, stats.",
     "topology": "Topology files: check, import, schema.",
+    "conform": "Recordings of real kernels against the emulated one.",
 }
 
 

@@ -14,6 +14,7 @@ REPEAT_MAX = 10_000_000
 COUNT_MAX = 10_000_000
 BULK_MAX = 100_000
 NAME_MAX = 64
+WRITE_MAX = 4 << 20
 
 
 def _placeholders(text: str) -> str:
@@ -86,12 +87,13 @@ class KmemCacheAlloc(Model):
 
 
 class KmemCacheFree(Model):
-    """Free the first ``count`` objects of a bag, or all."""
+    """Free the first ``count`` objects of a bag, or all; with ``keep`` their addresses stay in it, as stale pointers."""
 
     op: Literal["kmem_cache_free"]
     cache: Name
     count: Count | None = None
     bag: Name | None = None
+    keep: bool = False
 
 
 class KmemCacheAllocBulk(Model):
@@ -145,6 +147,22 @@ class Access(Model):
     cache: Name
     bag: Name | None = None
     write: bool = False
+
+
+class WriteMemory(Model):
+    """Write ``bytes``, hexadecimal, ``times`` over, at ``offset`` from the start of an object of a bag: a stray write.
+
+    Offsets outside of the object, and stale objects of the bag, are what it is for; only the object's slab must not be
+    left.
+    """
+
+    op: Literal["write_memory"]
+    cache: Name
+    bag: Name | None = None
+    object: Annotated[int, Field(ge=0, le=COUNT_MAX)] = 0
+    offset: Annotated[int, Field(ge=-WRITE_MAX, le=WRITE_MAX)] = 0
+    bytes: Annotated[str, StringConstraints(min_length=2, max_length=8192, pattern=r"^([0-9A-Fa-f]{2})+$")]
+    times: Annotated[int, Field(ge=1, le=4096)] = 1
 
 
 class Read(Model):
@@ -279,6 +297,7 @@ Operation = Annotated[
     | Kfree
     | KmemCacheShrink
     | Access
+    | WriteMemory
     | Read
     | Write
     | Lock

@@ -21,6 +21,15 @@ ROW_BYTES = 16 * 8
 SHADOW_FREE, SHADOW_REDZONE = "fb", "fc"
 
 
+KINDS = {
+    "use-after-free": "use-after-free",
+    "double-free": "double-free",
+    "invalid-free": "double-free",
+    "slab-out-of-bounds": "invariant",
+}
+"""The violation kind of each report; for a write out of bounds there is none, so it is what red zones report."""
+
+
 class Kasan:
     """The reporting half; `reported` counts."""
 
@@ -66,6 +75,21 @@ class Kasan:
             whose = [*_object(cache, address), *_located(address, cache.object_size, 0)]
             self._report("use-after-free", access, [], whose, [])
 
+    def check_write(self, cache: KmemCache, slab: Slab | None, address: int, offset: int, size: int) -> None:
+        """A task writes `size` bytes at `offset` from the start of an object: all inside of it, and it is in use."""
+        if 0 <= offset and offset + size <= cache.object_size:
+            self.check_access(cache, slab, address, write=True)
+            return
+        outside = min(offset, 0) or max(offset, cache.object_size)  # the first bad byte
+        access = f"Write of size {size} at addr {address + offset:016x}"
+        distance, side = (-outside, "left") if outside < 0 else (outside - cache.object_size, "right")
+        whose = [
+            *_object(cache, address),
+            f"The buggy address is located {distance} bytes to the {side} of",
+            f" {cache.object_size}-byte region [{address:016x}, {address + cache.object_size:016x})",
+        ]
+        self._report("slab-out-of-bounds", access, [], whose, [])
+
     def _report(self, what: str, access: str, remark: list[str], whose: list[str], state: list[str]) -> None:
         """Lay the report out, and make the violation of it; freeing twice always ends the thread."""
         machine = self._machine
@@ -74,7 +98,7 @@ class Kasan:
         head = [RULE, title, f"{access} by task {machine.who()}", *remark, "", identity(machine), HARDWARE]
         report = join([*head, *call_trace(stack), "", *whose, *(["", *state] if state else []), RULE])
         self.reported += 1
-        kind = "use-after-free" if what == "use-after-free" else "double-free"
+        kind = KINDS[what]
         if machine.stop_at_violation or kind == "double-free":
             machine.oops(kind, title, report)
         machine.violate(kind, title, report)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 from .layout import FIELD_OFFSETS, HARDWARE, call_trace, identity, join
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..machine import Machine
 
 
@@ -55,20 +57,26 @@ def kernel_bug(machine: Machine, message: str) -> NoReturn:
     machine.oops("kernel-bug", f"kernel BUG{where}: {message}", report)
 
 
-def objects_remaining(machine: Machine, cache: str) -> None:
-    """Report a cache that was to be destroyed but still has objects (``kmem_cache_destroy``); the kernel goes on."""
-    stack = machine.stack()
+def objects_remaining(machine: Machine, cache: str, listed: Sequence[str] = ()) -> None:
+    """Report a cache that was to be destroyed but still has objects (``kmem_cache_destroy``); the kernel goes on.
+
+    `listed` is what SLUB has printed about the slabs they are in.
+    """
+    stack, running = machine.stack(), machine.running
     caller = stack[1] if len(stack) > 1 else "user mode"
     title = f"kmem_cache_destroy {cache}: Slab cache still has objects when called from {caller}"
     report = join(
         [
+            *listed,
             "------------[ cut here ]------------",
             title,
-            "WARNING: kmem_cache_destroy",
+            f"WARNING: CPU: {max(running.cpu_id, 0)} PID: {running.pid} at mm/slab_common.c kmem_cache_destroy",
             identity(machine),
             HARDWARE,
-            *call_trace(stack),
-            "---[ end trace ]---",
+            "RIP: 0010:kmem_cache_destroy",
+            *call_trace(stack[1:]),
+            "---[ end trace 0000000000000000 ]---",
         ]
     )
     machine.violate("objects-remaining", title, report)
+    machine.taints["W"] = None

@@ -19,7 +19,7 @@ what.  Counters (I2) are behind while a slab is in flight, so they are compared 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..slab.cache import NIL
 from ..slab.placement import placement_of
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from ..machine import Machine
     from ..slab.cache import KmemCache, Slab
     from ..slab.placement import Placement
+
+
+FIELDS = 5
+"""Where the event's own fields begin in a record: after its number, time, processor, process and thread."""
 
 
 class SlabInvariants:
@@ -51,8 +55,9 @@ class SlabInvariants:
         for cache, slabs in by_cache.items():
             self._check(cache, slabs)
 
-    def released(self, name: str, address: int) -> None:
-        """A cache was released (``slab:kmem_cache_destroy``): I9."""
+    def released(self, record: tuple[Any, ...]) -> None:
+        """A cache was released (a record of ``slab:kmem_cache_destroy``): I9."""
+        name, address = record[FIELDS], record[FIELDS + 1]
         left = dict.fromkeys(slab for slab in self._machine.slab.slabs.values() if slab.cache.shadow is not None)
         for slab in left:
             shadow = slab.cache.shadow

@@ -12,6 +12,7 @@ from ..memory import allocated
 from ..pages import GFP_KERNEL
 from .allocate import kmem_cache_alloc, kmem_cache_alloc_node
 from .cache import KMEM_CACHE_NODE_SIZE, KMEM_CACHE_SIZE, KmemCache
+from .debug_object import init_early_object
 from .flags import SLAB_FLAGS_PERMITTED, SLAB_HWCACHE_ALIGN, SLAB_PANIC
 from .free import kmem_cache_free
 from .geometry import calculate_sizes
@@ -19,6 +20,7 @@ from .kmalloc import kmalloc_caches_wanted
 from .merging import add_alias, find_mergeable, is_unmergeable
 from .new_slab import new_slab
 from .node import add_partial, init_kmem_cache_node
+from .recorded import as_recorded
 
 if TYPE_CHECKING:
     from .cache import Constructor
@@ -138,7 +140,9 @@ def geometry_of(slub: Slub, name: str, size: int, align: int, flags: int, *, cto
     """
     tunables = slub.tunables
     flags = tunables.debug.cache_flags(name, flags)
-    return calculate_sizes(size, align, flags, ctor=ctor, tunables=tunables, sizing=slub.variants.sizing)
+    geometry = calculate_sizes(size, align, flags, ctor=ctor, tunables=tunables, sizing=slub.variants.sizing)
+    row = slub.recorded.get(name)
+    return geometry if row is None else as_recorded(geometry, row, slub.variants.sizing)
 
 
 def publish(slub: Slub, cache: KmemCache) -> bool:
@@ -193,6 +197,8 @@ async def kmem_cache_init(slub: Slub) -> None:
         slub.slab_nodes.set(node)
     slub.kmem_cache_node = await _boot_cache(slub, "kmem_cache_node", KMEM_CACHE_NODE_SIZE)
     slub.kmem_cache = await _boot_cache(slub, "kmem_cache", KMEM_CACHE_SIZE)
+    publish(slub, slub.kmem_cache)  # in the order of the calls of bootstrap()
+    publish(slub, slub.kmem_cache_node)
 
 
 async def _boot_cache(slub: Slub, name: str, size: int) -> KmemCache:
@@ -205,7 +211,6 @@ async def _boot_cache(slub: Slub, name: str, size: int) -> KmemCache:
             await early_kmem_cache_node_alloc(slub, cache, node)
     else:
         await init_kmem_cache_nodes(slub, cache)
-    publish(slub, cache)
     return cache
 
 
@@ -218,6 +223,8 @@ async def early_kmem_cache_node_alloc(slub: Slub, cache: KmemCache, node: int) -
     slab.freelist = slab.links[index]
     slab.live = 1 << index
     slab.inuse = 1
+    if cache.debug:
+        init_early_object(slub, cache, slab, index)
     n = init_kmem_cache_node(slub, cache, slab.node, slab.base + index * cache.size)
     cache.node[node] = n
     n.nr_slabs = 1

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..stack import kernel_name
 from .create import free_kmem_cache_nodes
+from .debug_validate import list_slab_objects
 from .free import kmem_cache_free
 from .geometry import SLAB_TYPESAFE_BY_RCU
 from .node import dec_slabs_node, free_slab, remove_partial
@@ -29,11 +31,12 @@ async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
         cache.refcount -= 1
         if cache.refcount:
             return True
-        if await shutdown_cache(slub, cache):
+        listed: list[str] = []
+        if await shutdown_cache(slub, cache, listed):
             cache.refcount += 1
             message = f"kmem_cache_destroy {cache.name}: Slab cache still has objects"
             machine.printk("warning", message)
-            machine.remaining_objects(cache.name)
+            machine.remaining_objects(cache.name, listed)
             return False
         slub.unpublish(cache)
     if cache.flags & SLAB_TYPESAFE_BY_RCU:
@@ -47,8 +50,9 @@ async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
     return True
 
 
-async def shutdown_cache(slub: Slub, cache: KmemCache) -> bool:
-    """Give back every slab; whether some could not be (``__kmem_cache_shutdown``)."""
+@kernel_name("__kmem_cache_shutdown")
+async def shutdown_cache(slub: Slub, cache: KmemCache, listed: list[str]) -> bool:
+    """Give back every slab; whether some could not be.  What is left in partial slabs is told in `listed`."""
     await slub.cpu_flush.flush_all_cpus_locked(cache)
     remain = False
     for node in sorted(slub.machine.nodes):
@@ -58,6 +62,9 @@ async def shutdown_cache(slub: Slub, cache: KmemCache) -> bool:
             continue
         async with n.list_lock.irqsave():
             empty = [slab for slab in n.partial if not slab.inuse]
+            for slab in n.partial:
+                if slab.inuse:
+                    listed += list_slab_objects(slub, cache, slab)
             for slab in empty:
                 remove_partial(n, slab)
         for slab in empty:

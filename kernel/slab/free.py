@@ -15,7 +15,7 @@ from ..stack import kernel_name
 from .allocate import FAST_PATH_NS
 from .cache import NIL
 from .cpu_slab import this_cpu_slab
-from .debug import free_checks, object_not_freed
+from .debug import free_checks, free_invalid_pointer, object_not_freed
 from .node import add_partial, dec_slabs_node, discard_slab, free_slab, remove_full, remove_partial
 from .statistics import StatItem, stat
 
@@ -41,6 +41,9 @@ async def kmem_cache_free(slub: Slub, cache: KmemCache, address: int) -> None:
     index = (address - slab.base) // cache.size
     if machine.kasan is not None:
         machine.kasan.check_free(cache, slab, index, address)
+    if cache.debug and ((address - slab.base) % cache.size or not 0 <= index < slab.objects):
+        await free_invalid_pointer(slub, cache, slab, address)
+        return
     structure = slub.structures.pop(address, None) if slub.structures else None
     if structure is not None:
         free_structure(structure)
@@ -115,9 +118,9 @@ async def free_debug_processing(slub: Slub, cache: KmemCache, slab: Slab, head: 
     n = slub.get_node(cache, slab.node)
     async with n.list_lock.irqsave():
         cache.freelist_touched(Access.WRITE)
-        passed = free_checks(slub, cache, slab, head, tail, count)
+        refused = free_checks(slub, cache, slab, head, tail, count)
         discard = False
-        if passed:
+        if refused == NIL:
             prior = slab.freelist
             _push(slab, head, tail, count)
             discard = not slab.inuse and n.nr_partial >= cache.min_partial
@@ -131,8 +134,8 @@ async def free_debug_processing(slub: Slub, cache: KmemCache, slab: Slab, head: 
                 stat(c, StatItem.FREE_REMOVE_PARTIAL)
         if discard:
             await dec_slabs_node(cache, n, slab.objects)
-    if not passed:
-        object_not_freed(slub, cache, slab, head)
+    if refused != NIL:
+        object_not_freed(slub, cache, slab, refused)
     if discard:
         stat(c, StatItem.FREE_SLAB)
         await free_slab(slub, cache, slab)
@@ -162,7 +165,10 @@ async def kmem_cache_free_bulk(slub: Slub, cache: KmemCache, addresses: Sequence
 
 
 def _detached_freelist(slub: Slub, cache: KmemCache, waiting: list[int]) -> tuple[Slab, list[int]]:
-    """Take objects of one slab out of `waiting`, from its end; the slab, and their numbers in the order of the chain."""
+    """Take objects of one slab out of `waiting`, from its end; the slab, and their numbers in the order of the chain.
+
+    The kernel links each object before the one found last, and slab_free_freelist_hook() turns the chain round again.
+    """
     machine = slub.machine
     address = waiting.pop()
     slab = slub.slabs.get(page_frame(address))
@@ -176,7 +182,7 @@ def _detached_freelist(slub: Slub, cache: KmemCache, waiting: list[int]) -> tupl
         position -= 1
         other = waiting[position]
         if slub.slabs.get(page_frame(other)) is slab:
-            chain.insert(0, (other - slab.base) // cache.size)
+            chain.append((other - slab.base) // cache.size)
             same -= 1
             waiting[position], waiting[same] = waiting[same], waiting[position]
             continue

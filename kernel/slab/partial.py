@@ -117,6 +117,8 @@ def _single_object(slub: Slub, cache: KmemCache, n: KmemCacheNode) -> Found | No
     for slab in n.partial:
         cache.freelist_touched(Access.WRITE)
         index = slab.freelist
+        if index == NIL:
+            slub.machine.null_dereference("next free object", write=False)  # the list was cut off, nobody noticed
         slab.freelist = slab.links[index]
         slab.inuse += 1
         if not alloc_debug_processing(slub, cache, slab, index):

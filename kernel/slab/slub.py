@@ -11,6 +11,7 @@ from ..node_states import NodeMask
 from .cache import KmemCache, KmemCacheNode
 
 if TYPE_CHECKING:
+    from ...topology.slabinfo import SlabinfoRow
     from ..machine import Machine
     from ..releases import Kernel
     from .cache import Slab
@@ -34,6 +35,7 @@ class Slub:
         self.statistics = False  # CONFIG_SLUB_STATS
         self.freelist_random = False  # CONFIG_SLAB_FREELIST_RANDOM
         self.kmem_accounting = True
+        self.recorded: dict[str, SlabinfoRow] = {}  # while booting: caches whose geometry a dump prescribes
         self.kmalloc_caches: dict[tuple[int, int], KmemCache] = {}  # by type and index
         self.slab_caches: dict[KmemCache, None] = {}  # oldest first
         self.names: dict[str, KmemCache] = {}  # /sys/kernel/slab: directories and links

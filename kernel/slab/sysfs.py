@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Access
+from .debug_validate import validate_slab_cache
 from .shrink import kmem_cache_shrink
 
 if TYPE_CHECKING:
@@ -42,11 +43,16 @@ async def read_attribute(slub: Slub, cache: KmemCache, attribute: str) -> str | 
 
 async def write_attribute(slub: Slub, cache: KmemCache, attribute: str, value: str) -> int:
     """Write to an attribute file; 0 or a negative errno."""
-    if attribute != "shrink":
+    if attribute not in {"shrink", "validate"}:
         return -ENOENT
     if not value.startswith("1"):
         return -EINVAL
-    await kmem_cache_shrink(slub, cache)
+    if attribute == "shrink":
+        await kmem_cache_shrink(slub, cache)
+    elif not cache.debug:
+        return -EINVAL
+    else:
+        await validate_slab_cache(slub, cache)
     return 0
 
 

@@ -65,15 +65,15 @@ def scenario_of(source: str, header: Header, *, kmalloc: bool = False, **boot_ch
         raise VectorError(source, f"no such machine can be emulated: {error}", line=1) from error
 
 
-def machine_of(source: str, header: Header, **changes: Any) -> Machine:
-    """The machine that `header` describes, booted; `changes` as in `scenario_of`.
+def machine_of(source: str, header: Header, interleaver: Interleaver | None = None, **changes: Any) -> Machine:
+    """The machine that `header` describes, booted on `interleaver` or one of its own; `changes` as in `scenario_of`.
 
     Raises:
         VectorError: there is no emulated machine like that.
     """
     scenario = scenario_of(source, header, **changes)
     try:
-        machine = boot(scenario, Interleaver(RandomWalk(0))).machine
+        machine = boot(scenario, interleaver or Interleaver(RandomWalk(0))).machine
     except (BootError, ReleaseError) as error:
         raise VectorError(source, f"no such machine can be emulated: {error}", line=1) from error
     slub = machine.slab
@@ -104,9 +104,9 @@ def run_on(machine: Machine, work: Callable[[], Awaitable[T]]) -> T:
     outcome = trio.run(machine.interleaver.run)
     if failures:
         raise failures[0]
-    if outcome is not Outcome.COMPLETED or machine.violations or not results:
+    if outcome is not Outcome.FINISHED or machine.violations or not results:
         found = "; ".join(violation.title for violation in machine.violations)
-        raise RuntimeError(f"the emulated machine ended early: {outcome.name.lower()} {found}")
+        raise RuntimeError(f"the emulated machine ended early: {outcome.value}; {found}")
     return results[0]
 
 

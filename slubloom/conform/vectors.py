@@ -10,7 +10,7 @@ import lzma
 import re
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, overload
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,6 +20,7 @@ from ..kernel.slab.sizing import MAX_OBJS_PER_PAGE, MAX_ORDER, PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import UnionType
 
 LINE_MAX = 64 << 20
 CPUS_MAX, NODES_MAX = 8192, 1024
@@ -138,7 +139,13 @@ class Records:
         self.source = source
         self._lines = lines
 
-    def decode(self, kind: type[T]) -> Iterator[tuple[int, T]]:
+    @overload
+    def decode(self, kind: type[T]) -> Iterator[tuple[int, T]]: ...
+
+    @overload
+    def decode(self, kind: UnionType) -> Iterator[tuple[int, Any]]: ...
+
+    def decode(self, kind: Any) -> Iterator[tuple[int, Any]]:
         """Each record with the number of its line; `kind` may be a union.
 
         Raises:
@@ -146,8 +153,7 @@ class Records:
         """
         decoder = msgspec.json.Decoder(kind)
         for line, text in self._lines:
-            record: T = _decode(decoder, self.source, line, text)
-            yield line, record
+            yield line, _decode(decoder, self.source, line, text)
 
     def error(self, line: int, field: str, message: str) -> VectorError:
         """Something that is wrong with a record besides its form."""
@@ -192,7 +198,7 @@ def open_recording(path: Path) -> Iterator[tuple[Header, Records]]:
     """
     source = str(path)
     try:
-        file = lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb")
+        file = lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb")  # noqa: SIM115  # closed below
     except OSError as error:
         raise VectorError(source, f"cannot be read: {error.strerror or error}") from error
     with file:
@@ -224,11 +230,16 @@ def check_header(source: str, header: Header) -> None:
     for field in ("cpus_present", "cpus_online"):
         if getattr(header, field) > header.cpus_possible:
             raise wrong(field, f"{getattr(header, field)} of {header.cpus_possible} possible ones cannot be")
+    if header.nodes_online > header.nr_node_ids:
+        raise wrong("nodes_online", f"{header.nodes_online} of {header.nr_node_ids} nodes cannot be")
     if len(header.cpu_node) not in (header.nr_cpu_ids, header.cpus_possible):
         raise wrong("cpu_node", f"{len(header.cpu_node)} numbers; expected one for each of {header.nr_cpu_ids} CPUs")
     if len(header.fallback) != header.nr_node_ids:
         raise wrong("fallback", f"{len(header.fallback)} lists; expected one for each of {header.nr_node_ids} nodes")
-    for field, nodes in (("cpu_node", header.cpu_node), *((f"fallback[{i}]", x) for i, x in enumerate(header.fallback))):
+    for field, nodes in (
+        ("cpu_node", header.cpu_node),
+        *((f"fallback[{i}]", x) for i, x in enumerate(header.fallback)),
+    ):
         for index, node in enumerate(nodes):
             if node >= header.nr_node_ids:
                 raise wrong(f"{field}[{index}]", f"there is no node {node}; there are {header.nr_node_ids}")
@@ -261,10 +272,14 @@ def _decode(decoder: Any, source: str, line: int, text: bytes) -> Any:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
-        raise VectorError(source, _in_words(message), line=line, field=place.strip("`").removeprefix("$").lstrip(".")) from None
+        raise VectorError(
+            source, _in_words(message), line=line, field=place.strip("`").removeprefix("$").lstrip(".")
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         shown = text[:SHOWN_MAX].decode("utf-8", "replace").strip()
-        raise VectorError(source, f"is no JSON object: {error}; it starts with {json.dumps(shown)}", line=line) from None
+        raise VectorError(
+            source, f"is no JSON object: {error}; it starts with {json.dumps(shown)}", line=line
+        ) from None
 
 
 def _in_words(message: str) -> str:
