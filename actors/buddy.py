@@ -24,7 +24,7 @@ class Buddy:
     __slots__ = ("_allocated", "_free", "_ranges", "free_pages")
 
     def __init__(self) -> None:
-        self._free: tuple[dict[int, None], ...] = tuple({} for _ in range(MAX_ORDER))
+        self._free: tuple[dict[int, None], ...] = ()  # by order; made with the first memory: most zones have none
         self._ranges: list[tuple[int, int]] = []  # (start, end) page frame numbers, aligned to the largest order
         self._allocated: dict[int, int] = {}  # first page frame → order
         self.free_pages = 0
@@ -32,6 +32,8 @@ class Buddy:
     def add(self, start_pfn: int, nr_pages: int) -> None:
         """Put page frames that were not here before on the free lists (``online_pages_range``)."""
         pfn, end = start_pfn, start_pfn + nr_pages
+        if not self._free:
+            self._free = tuple({} for _ in range(MAX_ORDER))
         self.free_pages += nr_pages
         while pfn < end:
             if pfn % LARGEST_PAGES == 0 and end - pfn >= LARGEST_PAGES:
@@ -69,7 +71,7 @@ class Buddy:
 
     def allocate(self, order: int) -> int | None:
         """Take 2^`order` pages; the first page frame number, or None where no block is large enough."""
-        for current in range(order, MAX_ORDER):
+        for current in range(order, len(self._free)):
             pfn = self._take(current)
             if pfn is None:
                 continue
@@ -124,7 +126,7 @@ class Buddy:
 
     def counts(self) -> list[int]:
         """Free blocks by order, as a row of ``/proc/buddyinfo``."""
-        counts = [len(blocks) for blocks in self._free]
+        counts = [len(blocks) for blocks in self._free] or [0] * MAX_ORDER
         counts[LARGEST] += sum((end - start) >> LARGEST for start, end in self._ranges)
         return counts
 

@@ -136,9 +136,10 @@ class NumaNode(Actor):
 
     def remove_memory(self, start_pfn: int, nr_pages: int) -> bool:
         """Give page frames away; false, and no change, where one of them is in use."""
-        if any(zone.buddy.allocated_in(start_pfn, nr_pages) for zone in self.zones):
+        zones = [zone for zone in self.zones if zone.managed_pages]
+        if any(zone.buddy.allocated_in(start_pfn, nr_pages) for zone in zones):
             return False
-        for zone in self.zones:
+        for zone in zones:
             zone.remove(start_pfn, nr_pages)
         return True
 

@@ -42,6 +42,8 @@ ALLOC_HIGH = 0x20
 LOWMEM_RESERVE_RATIO = (256, 256, 32, 0, 0)
 """``sysctl_lowmem_reserve_ratio``: of what lies above a zone, one page in so many is reserved in it; 0 is none."""
 
+NO_RESERVE: tuple[int, ...] = (0,) * MAX_NR_ZONES
+
 WATERMARK_SCALE_FACTOR = 10
 """Distance of the watermarks, in hundredths of a percent of a zone."""
 
@@ -60,7 +62,7 @@ class Zone:
         self.blocks: list[tuple[int, int]] = []
         self.managed_pages = 0
         self.watermarks = (0, 0, 0)
-        self.lowmem_reserve: tuple[int, ...] = (0,) * MAX_NR_ZONES
+        self.lowmem_reserve = NO_RESERVE
 
     @property
     def name(self) -> str:
@@ -158,8 +160,11 @@ def setup_per_zone_wmarks(zones: Sequence[Zone], min_free_kbytes: int, scale: in
 def setup_per_zone_lowmem_reserve(zones: Sequence[Zone], ratios: Sequence[int] = LOWMEM_RESERVE_RATIO) -> None:
     """Reserve in each zone of one node a part of what lies above it, for those who can use nothing else."""
     for zone, ratio in zip(zones, ratios, strict=True):
+        if not ratio or not zone.managed_pages:
+            zone.lowmem_reserve = NO_RESERVE
+            continue
         above, reserve = 0, [0] * MAX_NR_ZONES
         for upper in zones[zone.index + 1 :]:
             above += upper.managed_pages
-            reserve[upper.index] = above // ratio if ratio and zone.managed_pages else 0
+            reserve[upper.index] = above // ratio
         zone.lowmem_reserve = tuple(reserve)

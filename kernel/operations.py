@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..actors import COND_RESCHED
 from ..actors.signal import Signal
+from .files import error_name, read_file, write_file
 from .pages import GFP_ATOMIC, GFP_KERNEL, page_frame
 from .rcu import RcuHead
 from .slab import generic
@@ -18,9 +19,7 @@ from .slab.destroy import kmem_cache_destroy as destroy
 from .slab.flags import FLAGS
 from .slab.free import kmem_cache_free as free
 from .slab.free import kmem_cache_free_bulk as free_bulk
-from .slab.procfs import read_slabinfo
 from .slab.shrink import kmem_cache_shrink as shrink
-from .slab.sysfs import read_attribute, write_attribute
 from .stack import kernel_name
 
 if TYPE_CHECKING:
@@ -29,16 +28,14 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .slab.cache import KmemCache
 
-SLAB_FOLDER = "/sys/kernel/slab/"
-
 
 def constructor(machine: Machine) -> Callable[[int], None]:
     """What a topology's ``ctor = true`` stands for: every construction of an object is counted."""
 
-    def construct(_: int) -> None:
+    def init_once(_: int) -> None:
         machine.count("objects_constructed")
 
-    return construct
+    return init_once
 
 
 def _text(task: Any, text: str) -> str:
@@ -192,37 +189,20 @@ async def write_memory(task: Any, operation: Any) -> None:
 async def read(task: Any, operation: Any) -> None:
     """Read a file of /sys or /proc; its text is kept as the last one read."""
     path = _text(task, operation.path)
-    text = await _read_file(task, path)
-    if text is None:
-        task.machine.printk("warning", f"{task.name}: cannot read {path}")
-        return
-    task.workload.files_read[path] = text
-
-
-async def _read_file(task: Any, path: str) -> str | None:
-    slub = task.machine.slab
-    if path == "/proc/slabinfo":
-        return await read_slabinfo(slub)
-    if path == "/sys/devices/system/node/online":
-        await task.machine.pages.states.read
-        return ",".join(map(str, task.machine.pages.states.online)) + "\n"
-    if path.startswith(SLAB_FOLDER):
-        name, _, attribute = path.removeprefix(SLAB_FOLDER).partition("/")
-        cache = await _cache(task, name)
-        return None if cache is None else await read_attribute(slub, cache, attribute)
-    return None
+    text = await read_file(task.machine, path)
+    if isinstance(text, str):
+        task.workload.files_read[path] = text
+    else:
+        task.machine.printk("warning", f"{task.name}: cannot read {path}: {error_name(text)}")
 
 
 @kernel_name("vfs_write")
 async def write(task: Any, operation: Any) -> None:
     """Write to a file of /sys."""
     path, value = _text(task, operation.path), _text(task, operation.value)
-    if path.startswith(SLAB_FOLDER):
-        name, _, attribute = path.removeprefix(SLAB_FOLDER).partition("/")
-        cache = await _cache(task, name)
-        if cache is not None and not await write_attribute(task.machine.slab, cache, attribute, value):
-            return
-    task.machine.printk("warning", f"{task.name}: cannot write {path}")
+    error = await write_file(task.machine, path, value)
+    if error:
+        task.machine.printk("warning", f"{task.name}: cannot write {path}: {error_name(error)}")
 
 
 @kernel_name("task_lock")

@@ -26,6 +26,7 @@ from ..actors.signal import Reply, ask
 from ..actors.zone import (
     ALLOC_HARDER,
     KBYTES_PER_PAGE,
+    WMARK_HIGH,
     WMARK_LOW,
     WMARK_MIN,
     ZONE_DMA,
@@ -183,7 +184,7 @@ class PageAllocator:
     def init_per_zone_wmark_min(self) -> None:
         """Compute how much is to be kept free, and from it the watermarks and reserves of all zones."""
         nodes = self._machine.nodes.values()
-        zones = [zone for node in nodes for zone in node.zones]
+        zones = [zone for node in nodes for zone in node.zones if zone.managed_pages or zone.watermarks[WMARK_HIGH]]
         self.min_free_kbytes = calculate_min_free_kbytes(pages_beyond_high(zones, ZONE_NORMAL) * KBYTES_PER_PAGE)
         setup_per_zone_wmarks(zones, self.min_free_kbytes)
         for node in nodes:

@@ -22,7 +22,8 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _ROOM = __name__.rpartition(".")[0] + "."
 _HIDDEN = tuple(
-    _ROOM + module for module in ("memory", "machine", "stack", "operations", "workload", "boot", "sanitizers", "locks")
+    _ROOM + module
+    for module in ("memory", "machine", "stack", "files", "operations", "workload", "boot", "sanitizers", "locks")
 )
 _NAMES: dict[CodeType, str] = {}  # filled at import time, by `kernel_name` only
 STACK_MAX = 24

@@ -20,6 +20,7 @@ from . import __version__
 from .actors import Interleaver, Outcome, RunLimits
 from .actors.free import FreeRunner
 from .actors.strategies import BY_NAME, Replay, Steady, TapeError, TolerantReplay, make_strategy
+from .end_files import EndFiles, read_end_files, write_tree
 from .explore.subject import Pilot, ScenarioSubject, signature
 from .kernel import boot
 from .token import STEADY, Origin, make_token
@@ -49,7 +50,8 @@ class RunOptions:
     ``tape`` replays recorded decisions (with ``costed`` as in the recorded run; ``tolerant`` where the scenario has
     changed since), ``deviations`` the canonical schedule with these: either takes the place of strategy and seed.
     ``pilot`` is the seed of the pilot run, for strategies that work from one.  ``trace`` is FILE, ``-``, ``unix:PATH``
-    or ``tcp:HOST:PORT``; ``log`` is auto, console, json or off.
+    or ``tcp:HOST:PORT``; ``log`` is auto, console, json or off.  ``files`` are paths of /proc and /sys to read when the
+    run is over, ``files_folder`` is where to write all of them then.
     """
 
     strategy: str = "timed"
@@ -67,6 +69,8 @@ class RunOptions:
     log: str = "off"
     log_stream: TextIO | None = None
     count_events: bool = False
+    files: Sequence[str] = ()
+    files_folder: str | None = None
     on_pause: Callable[[Interleaver], object] | None = None
     on_start: Callable[[Interleaver], object] | None = None
     origin: Origin = field(default_factory=Origin)
@@ -74,7 +78,10 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What came out of a run.  ``tape`` and ``costed`` replay it."""
+    """What came out of a run.
+
+    ``tape`` and ``costed`` replay it.  ``files`` are those of `RunOptions.files`; ``tree`` what ``files_folder`` got.
+    """
 
     outcome: Outcome
     violations: tuple[Violation, ...]
@@ -87,6 +94,8 @@ class RunResult:
     tape: tuple[int, ...]
     costed: bool
     followed: str = ""  # how far a tolerant replay came
+    files: EndFiles = field(default_factory=EndFiles)
+    tree: EndFiles = field(default_factory=EndFiles)
 
     @property
     def verdict(self) -> str:
@@ -190,6 +199,8 @@ async def run_scenario_async(scenario: Scenario, options: RunOptions) -> RunResu
             tape=tuple(interleaver.tape),
             costed=interleaver.costed,
             followed=_followed(interleaver.strategy),
+            files=read_end_files(machine, options.files),
+            tree=write_tree(machine, options.files_folder) if options.files_folder is not None else EndFiles(),
         )
     except BaseException as error:
         failure = f"{type(error).__name__}: {error}"

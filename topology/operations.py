@@ -87,7 +87,7 @@ class KmemCacheAlloc(Model):
 
 
 class KmemCacheFree(Model):
-    """Free the first ``count`` objects of a bag, or all; with ``keep`` their addresses stay in it, as stale pointers."""
+    """Free the first ``count`` objects of a bag, or all; with ``keep`` their addresses stay in the bag, stale."""
 
     op: Literal["kmem_cache_free"]
     cache: Name

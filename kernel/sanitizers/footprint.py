@@ -28,6 +28,7 @@ from ..node_states import NodeMask, NodeStates
 from ..pages import PageAllocator
 from ..rcu.api import Barrier, CallbackList, Rcu, RcuHead
 from ..slab.cache import KmemCache, KmemCacheCpu, KmemCacheNode, Slab
+from ..slab.debug_memory import DebugMemory
 from ..slab.slab_list import SlabList
 from ..slab.slub import Slub
 from ..stack import stack_of
@@ -44,6 +45,7 @@ AUDITED: tuple[type, ...] = (
     Buddy,
     CallbackList,
     Cpu,
+    DebugMemory,
     GracePeriod,
     KernelThread,
     KernelWorker,
@@ -70,6 +72,8 @@ AUDITED: tuple[type, ...] = (
 """Classes whose fields are watched; locks are not among them: only their own operations look inside."""
 
 NOT_SHARED = {
+    "DebugMemory.allocated",
+    "DebugMemory.freed",
     "KmemCache.cpu_slab",
     "Slab.live",
     "Slub.large",

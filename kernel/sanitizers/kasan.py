@@ -77,7 +77,7 @@ class Kasan:
 
     def check_write(self, cache: KmemCache, slab: Slab | None, address: int, offset: int, size: int) -> None:
         """A task writes `size` bytes at `offset` from the start of an object: all inside of it, and it is in use."""
-        if 0 <= offset and offset + size <= cache.object_size:
+        if offset >= 0 and offset + size <= cache.object_size:
             self.check_access(cache, slab, address, write=True)
             return
         outside = min(offset, 0) or max(offset, cache.object_size)  # the first bad byte

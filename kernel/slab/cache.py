@@ -34,7 +34,13 @@ NIL = 0xFFFF
 """The end of a free list; numbers of objects are below ``MAX_OBJS_PER_PAGE``."""
 
 KMEM_CACHE_NODE_SIZE = 64
-KMEM_CACHE_SIZE = 256
+KMEM_CACHE_HEAD = 216
+"""Bytes of ``struct kmem_cache`` before its array of node structures (6.1, the recorded configuration)."""
+
+
+def kmem_cache_size(machine: Machine) -> int:
+    """``sizeof(struct kmem_cache)``: it ends with a pointer for each possible node."""
+    return KMEM_CACHE_HEAD + 8 * (max(machine.nodes) + 1)
 
 
 @lru_cache(maxsize=256)
@@ -106,12 +112,11 @@ class KmemCacheCpu:
     context of the processor can come in between.
     """
 
-    __slots__ = ("base", "freelist", "partial", "slab", "stat", "tid")
+    __slots__ = ("freelist", "partial", "slab", "stat", "tid")
 
     def __init__(self, cpu: int, *, statistics: bool = False) -> None:
         self.freelist = NIL
         self.slab: Slab | None = None
-        self.base = 0  # of ``slab``, kept here for the fast path
         self.partial: Slab | None = None  # frozen slabs, linked by ``next``
         self.tid = cpu
         self.stat: list[int] | None = new_counters() if statistics else None
@@ -181,6 +186,7 @@ class KmemCache(Structure):
         "flags",
         "freelists",
         "geometry",
+        "holds_structures",
         "interleaver",
         "inuse",
         "min_partial",
@@ -221,6 +227,7 @@ class KmemCache(Structure):
         self.useroffset = useroffset
         self.usersize = usersize
         self.address = address
+        self.holds_structures = False  # the boot caches: their objects are kept as Python objects too
         self.random_seq: tuple[int, ...] | None = None  # the order in which new slabs hand out their objects
         # slab_mutex; an alias raises the sizes:
         self.refcount = 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..memory import allocated
 from ..pages import GFP_KERNEL
 from .allocate import kmem_cache_alloc, kmem_cache_alloc_node
-from .cache import KMEM_CACHE_NODE_SIZE, KMEM_CACHE_SIZE, KmemCache
+from .cache import KMEM_CACHE_NODE_SIZE, KmemCache, kmem_cache_size
 from .debug_object import init_early_object
 from .flags import SLAB_FLAGS_PERMITTED, SLAB_HWCACHE_ALIGN, SLAB_PANIC
 from .free import kmem_cache_free
@@ -114,7 +114,7 @@ async def _create_cache(
         useroffset=useroffset,
         usersize=usersize,
     )
-    allocated(machine, cache, "struct kmem_cache", "kmem_cache", address, KMEM_CACHE_SIZE)
+    allocated(machine, cache, "struct kmem_cache", "kmem_cache", address, slub.kmem_cache.object_size)
     slub.structures[address] = cache
     if slub.freelist_random:
         cache.random_seq = random_sequence(slub, geometry.objects)
@@ -196,7 +196,7 @@ async def kmem_cache_init(slub: Slub) -> None:
     for node in slub.machine.pages.states.normal_memory:
         slub.slab_nodes.set(node)
     slub.kmem_cache_node = await _boot_cache(slub, "kmem_cache_node", KMEM_CACHE_NODE_SIZE)
-    slub.kmem_cache = await _boot_cache(slub, "kmem_cache", KMEM_CACHE_SIZE)
+    slub.kmem_cache = await _boot_cache(slub, "kmem_cache", kmem_cache_size(slub.machine))
     publish(slub, slub.kmem_cache)  # in the order of the calls of bootstrap()
     publish(slub, slub.kmem_cache_node)
 
@@ -204,8 +204,9 @@ async def kmem_cache_init(slub: Slub) -> None:
 async def _boot_cache(slub: Slub, name: str, size: int) -> KmemCache:
     machine = slub.machine
     geometry = geometry_of(slub, name, size, 0, SLAB_HWCACHE_ALIGN, ctor=False)
-    cache = KmemCache(machine.interleaver, name, geometry, address=machine.static_address(KMEM_CACHE_SIZE))
+    cache = KmemCache(machine.interleaver, name, geometry, address=machine.static_address(kmem_cache_size(machine)))
     cache.refcount = NEVER_MERGED
+    cache.holds_structures = True
     if name == "kmem_cache_node":
         for node in machine.pages.states.normal_memory:
             await early_kmem_cache_node_alloc(slub, cache, node)

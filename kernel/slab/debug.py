@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from ...actors import Access
 from ..stack import kernel_name
 from .cache import NIL
-from .debug_check import check_object, check_slab, on_freelist, slab_pad_check
+from .debug_check import check_object, check_slab, on_freelist
 from .debug_memory import POISON_INUSE, RED_ACTIVE, RED_INACTIVE, DebugMemory
 from .debug_object import (
     clear_freelist,
@@ -50,7 +50,7 @@ from .debug_object import (
     slab_address,
     track_of,
 )
-from .debug_report import dump_stack, object_err, slab_err, slab_fix
+from .debug_report import dump_stack, object_err, slab_err, slab_fix, slab_pad_check
 from .flags import (
     OBJECT_POISON,
     SLAB_CONSISTENCY_CHECKS,
@@ -79,9 +79,7 @@ def setup_slab_debug(slub: Slub, cache: KmemCache, slab: Slab) -> None:
         set_freepointer(cache, slab, index, following)
 
 
-def alloc_debug_processing(
-    slub: Slub, cache: KmemCache, slab: Slab, index: int, orig_size: int | None = None
-) -> bool:
+def alloc_debug_processing(slub: Slub, cache: KmemCache, slab: Slab, index: int, orig_size: int | None = None) -> bool:
     """Check an object that was just taken off its slab's list, and mark it in use; false where it must not be used.
 
     The slab's list now begins where the object's free pointer says, whatever is written there.

@@ -1,8 +1,7 @@
 """The checks of SLUB debugging, and what they repair.
 
-Mirrors check_bytes_and_report(), check_pad_bytes(), slab_pad_check(), check_object(), check_slab() and on_freelist()
-of mm/slub.c (6.1).  Nothing here is an operation: callers hold ``list_lock``, or a slab that nobody else can find,
-and declare ``cache.freelists``.
+Mirrors check_pad_bytes(), check_object(), check_slab() and on_freelist() of mm/slub.c (6.1).  Nothing here is an
+operation: callers hold ``list_lock``, or a slab that nobody else can find, and declare ``cache.freelists``.
 """
 
 from __future__ import annotations
@@ -19,30 +18,17 @@ from .debug_object import (
     index_of,
     is_valid_pointer,
     left_pad,
-    memory_of,
     metadata_end,
-    place_of,
     set_freepointer,
     size_from_object,
 )
-from .debug_report import object_err, overwritten, slab_err, slab_fix, slab_padding_overwritten
+from .debug_report import check_bytes_and_report, object_err, slab_err, slab_fix, slab_pad_check
 from .flags import OBJECT_POISON, SLAB_POISON, SLAB_RED_ZONE
-from .sizing import MAX_OBJS_PER_PAGE, PAGE_SIZE, order_objects
+from .sizing import MAX_OBJS_PER_PAGE, order_objects
 
 if TYPE_CHECKING:
     from .cache import KmemCache, Slab
     from .slub import Slub
-
-
-def check_bytes_and_report(
-    slub: Slub, cache: KmemCache, slab: Slab, index: int, what: str, start: int, value: int, length: int
-) -> bool:
-    """Whether `length` bytes, `start` bytes into an object, are all `value`; they are afterwards."""
-    fault = memory_of(slab).fault(place_of(cache, index) + start, length, value)
-    if fault is None:
-        return True
-    overwritten(slub, cache, slab, index, what, fault, value)
-    return False
 
 
 def check_pad_bytes(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> bool:
@@ -50,18 +36,6 @@ def check_pad_bytes(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> boo
     start = metadata_end(slub, cache)
     length = size_from_object(cache) - start
     return check_bytes_and_report(slub, cache, slab, index, "Object padding", start, POISON_INUSE, length)
-
-
-def slab_pad_check(slub: Slub, cache: KmemCache, slab: Slab) -> None:
-    """Check what is left over at the end of a slab."""
-    if not cache.flags & SLAB_POISON:
-        return
-    length = PAGE_SIZE << slab.order
-    remainder = length % cache.size
-    pad = length - remainder
-    fault = memory_of(slab).fault(pad, remainder, POISON_INUSE)
-    if fault is not None:
-        slab_padding_overwritten(slub, cache, slab, (pad, remainder), fault, POISON_INUSE)
 
 
 def check_object(slub: Slub, cache: KmemCache, slab: Slab, index: int, red: int) -> bool:

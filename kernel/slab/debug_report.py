@@ -22,6 +22,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..sanitizers.layout import HARDWARE, call_trace, identity, join, print_tainted
+from ..stack import kernel_name
+from .debug_memory import POISON_INUSE
 from .debug_object import (
     get_freelist,
     get_freepointer,
@@ -33,7 +35,7 @@ from .debug_object import (
     size_from_object,
     slab_address,
 )
-from .flags import SLAB_RED_ZONE, SLAB_STORE_USER
+from .flags import SLAB_POISON, SLAB_RED_ZONE, SLAB_STORE_USER
 from .sizing import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -64,7 +66,6 @@ PG_SLAB, PG_HEAD = 9, 16
 LAST_CPUPID_SHIFT, LAST_CPUPID = 30, 0x1F_FFFF
 ZONE_SHIFT, NODE_SHIFT = 51, 54
 """Where ``page->flags`` keeps what, with SPARSEMEM_VMEMMAP and ten bits of node (x86-64)."""
-ZONE_NORMAL = 2
 
 
 def object_err(slub: Slub, cache: KmemCache, slab: Slab, index: int, reason: str) -> None:
@@ -72,41 +73,42 @@ def object_err(slub: Slub, cache: KmemCache, slab: Slab, index: int, reason: str
     _report(slub, cache, reason, _trailer(slub, cache, slab, index))
 
 
-def overwritten(
-    slub: Slub, cache: KmemCache, slab: Slab, index: int, what: str, fault: tuple[int, int], value: int
-) -> None:
-    """Report bytes of or beside an object that are not `value` any more, and restore them."""
+def check_bytes_and_report(
+    slub: Slub, cache: KmemCache, slab: Slab, index: int, what: str, start: int, value: int, length: int
+) -> bool:
+    """Whether `length` bytes, `start` bytes into an object, are all `value`; else that is reported, and mended."""
     memory = memory_of(slab)
-    first, end = fault
-    detail = (
-        f"0x{memory.address + first:016x}-0x{memory.address + end - 1:016x} @offset={first}. "
-        f"First byte 0x{memory.data[first]:x} instead of 0x{value:x}"
-    )
-    fix = _restoring(slab, what, fault, value)
+    fault = memory.fault(place_of(cache, index) + start, length, value)
+    if fault is None:
+        return True
+    first, _ = fault
+    detail = f"{_range(slab, fault)} @offset={first}. First byte 0x{memory.data[first]:x} instead of 0x{value:x}"
+    fix = f"Restoring {what} {_range(slab, fault)}=0x{value:x}"
     lines = [detail, *_trailer(slub, cache, slab, index), _fix_line(cache, fix)]
     _report(slub, cache, f"{what} overwritten", lines)
-    slab_fix(slub, cache, fix)
-    memory.fill(first, end - first, value)
+    _restore_bytes(slub, cache, slab, fix, fault, value)
+    return False
 
 
-def slab_padding_overwritten(
-    slub: Slub, cache: KmemCache, slab: Slab, pad: tuple[int, int], fault: tuple[int, int], value: int
-) -> None:
-    """Report bytes behind the last object of a slab that are not `value` any more, and restore them."""
-    memory = memory_of(slab)
-    first, end = fault
-    where = f"0x{memory.address + first:016x}-0x{memory.address + end - 1:016x} @offset={first}"
-    fix = _restoring(slab, "slab padding", fault, value)
-    start, length = pad
-    lines = [*_slab_lines(slub, cache, slab), *memory.dump("Padding ", start, length), _fix_line(cache, fix)]
-    _report(slub, cache, f"Padding overwritten. {where}"[:REASON_MAX], lines)
-    slab_fix(slub, cache, fix)
-    memory.fill(first, end - first, value)
+def slab_pad_check(slub: Slub, cache: KmemCache, slab: Slab) -> None:
+    """Check what is left over at the end of a slab, and mend it."""
+    if not cache.flags & SLAB_POISON:
+        return
+    length = PAGE_SIZE << slab.order
+    remainder = length % cache.size
+    pad = length - remainder
+    fault = memory_of(slab).fault(pad, remainder, POISON_INUSE)
+    if fault is None:
+        return
+    fix = f"Restoring slab padding {_range(slab, fault)}=0x{POISON_INUSE:x}"
+    after = [*memory_of(slab).dump("Padding ", pad, remainder), _fix_line(cache, fix)]
+    slab_err(slub, cache, slab, f"Padding overwritten. {_range(slab, fault)} @offset={fault[0]}", after)
+    _restore_bytes(slub, cache, slab, fix, fault, POISON_INUSE)
 
 
-def slab_err(slub: Slub, cache: KmemCache, slab: Slab, reason: str) -> None:
-    """Report something wrong with a slab as a whole."""
-    _report(slub, cache, reason[:REASON_MAX], _slab_lines(slub, cache, slab))
+def slab_err(slub: Slub, cache: KmemCache, slab: Slab, reason: str, after: Sequence[str] = ()) -> None:
+    """Report something wrong with a slab as a whole; `after` is printed last."""
+    _report(slub, cache, reason[:REASON_MAX], [*_slab_lines(slub, cache, slab), *after])
 
 
 def slab_fix(slub: Slub, cache: KmemCache, message: str) -> None:
@@ -121,6 +123,7 @@ def slab_bug(machine: Machine, cache: KmemCache, reason: str) -> list[str]:
     return ["=" * RULE, *headline.split("\n"), "-" * RULE, ""]
 
 
+@kernel_name("slab_err")
 def objects_remaining(slub: Slub, cache: KmemCache, slab: Slab, objects: Sequence[int]) -> list[str]:
     """The part of a report that is about one slab in which `objects` are left; the caller makes the violation."""
     reason = f"Objects remaining in {cache.name} on __kmem_cache_shutdown()"
@@ -134,17 +137,19 @@ def objects_remaining(slub: Slub, cache: KmemCache, slab: Slab, objects: Sequenc
     return lines
 
 
+@kernel_name("dump_stack_lvl")
 def dump_stack(machine: Machine) -> list[str]:
     """Who is running, and where."""
     return [identity(machine), HARDWARE, *call_trace(machine.stack())]
 
 
-def page_flags(slab: Slab) -> str:
+def page_flags(machine: Machine, slab: Slab) -> str:
     """``page->flags`` of the first page, in hex and by name (``%pGp``)."""
+    zone = next(zone.index for zone in machine.nodes[slab.node].zones if zone.part_of(slab.pfn, 1))
     named = {PG_SLAB: "slab"} | ({PG_HEAD: "head"} if slab.order else {})
-    value = slab.node << NODE_SHIFT | ZONE_NORMAL << ZONE_SHIFT | LAST_CPUPID << LAST_CPUPID_SHIFT
+    value = slab.node << NODE_SHIFT | zone << ZONE_SHIFT | LAST_CPUPID << LAST_CPUPID_SHIFT
     value |= sum(1 << bit for bit in named)
-    places = f"node={slab.node}|zone={ZONE_NORMAL}|lastcpupid=0x{LAST_CPUPID:x}"
+    places = f"node={slab.node}|zone={zone}|lastcpupid=0x{LAST_CPUPID:x}"
     return f"0x{value:x}({'|'.join(named.values())}|{places})"
 
 
@@ -157,10 +162,16 @@ def _report(slub: Slub, cache: KmemCache, reason: str, lines: Sequence[str]) -> 
     machine.taints["B"] = None
 
 
-def _restoring(slab: Slab, what: str, fault: tuple[int, int], value: int) -> str:
+def _range(slab: Slab, fault: tuple[int, int]) -> str:
     address = memory_of(slab).address
     first, end = fault
-    return f"Restoring {what} 0x{address + first:016x}-0x{address + end - 1:016x}=0x{value:x}"
+    return f"0x{address + first:016x}-0x{address + end - 1:016x}"
+
+
+def _restore_bytes(slub: Slub, cache: KmemCache, slab: Slab, fix: str, fault: tuple[int, int], value: int) -> None:
+    slab_fix(slub, cache, fix)
+    first, end = fault
+    memory_of(slab).fill(first, end - first, value)
 
 
 def _fix_line(cache: KmemCache, message: str) -> str:
@@ -168,14 +179,14 @@ def _fix_line(cache: KmemCache, message: str) -> str:
 
 
 def _slab_lines(slub: Slub, cache: KmemCache, slab: Slab) -> list[str]:
-    return [_slab_info(cache, slab), *dump_stack(slub.machine)]
+    return [_slab_info(slub, cache, slab), *dump_stack(slub.machine)]
 
 
-def _slab_info(cache: KmemCache, slab: Slab) -> str:
+def _slab_info(slub: Slub, cache: KmemCache, slab: Slab) -> str:
     page = VMEMMAP_BASE + slab.pfn * STRUCT_PAGE_SIZE
     return (
         f"Slab 0x{page:016x} objects={slab.objects} used={slab.inuse} "
-        f"fp=0x{get_freelist(cache, slab):016x} flags={page_flags(slab)}"
+        f"fp=0x{get_freelist(cache, slab):016x} flags={page_flags(slub.machine, slab)}"
     )
 
 
@@ -185,7 +196,7 @@ def _trailer(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> list[str]:
     fp = get_freepointer(cache, slab, index)
     lines = [
         *_tracking(slub, cache, slab, index),
-        _slab_info(cache, slab),
+        _slab_info(slub, cache, slab),
         f"Object 0x{memory.address + at:016x} @offset={at} fp=0x{fp:016x}",
         "",
     ]

@@ -6,9 +6,10 @@ kmem_cache_free_bulk() of mm/slub.c (6.1).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ...actors import Access
+from ..machine import DIRECT_MAP_BASE, PAGE_SHIFT
 from ..memory import free_structure
 from ..pages import page_frame
 from ..stack import kernel_name
@@ -31,35 +32,35 @@ LOOKAHEAD = 3
 
 async def kmem_cache_free(slub: Slub, cache: KmemCache, address: int) -> None:
     """Give the object at `address` back to `cache`."""
-    machine = slub.machine
-    fire = machine.tracepoints.kmem_cache_free.fire
+    fire = slub.trace_free.fire
     if fire is not None:
         fire(0, address, cache.name)
-    slab = slub.slabs.get(page_frame(address))
+    slab = slub.slabs.get((address - DIRECT_MAP_BASE) >> PAGE_SHIFT)
     if slab is None or slab.cache is not cache:
-        machine.kernel_bug(f"cache_from_obj: Wrong slab cache. {cache.name} but object is from nowhere of it")
+        _wrong_cache(slub, cache)
     index = (address - slab.base) // cache.size
-    if machine.kasan is not None:
-        machine.kasan.check_free(cache, slab, index, address)
-    if cache.debug and ((address - slab.base) % cache.size or not 0 <= index < slab.objects):
-        await free_invalid_pointer(slub, cache, slab, address)
-        return
-    structure = slub.structures.pop(address, None) if slub.structures else None
-    if structure is not None:
-        free_structure(structure)
-    slab.live &= ~(1 << index)
-    c = cache.cpu_slab.get(machine.interleaver.running.cpu_id)
+    if slub.kasan is not None:
+        slub.kasan.check_free(cache, slab, index, address)
+    if cache.holds_structures:
+        free_structure(slub.structures.pop(address))
+    interleaver = slub.interleaver
+    c = cache.cpu_slab.get(interleaver.running.cpu_id)
     if c is not None and c.slab is slab:
         if index == c.freelist:
-            machine.kernel_bug(f"double free of {address:#x}, the first free object of {cache.name}")
+            slub.machine.kernel_bug(f"double free of {address:#x}, the first free object of {cache.name}")
+        slab.live &= ~(1 << index)
         slab.links[index] = c.freelist
         c.freelist = index
         c.tid += 1
-        if machine.interleaver.costed:
-            machine.running.clock.ns += FAST_PATH_NS
+        if interleaver.costed:
+            interleaver.running.clock.ns += FAST_PATH_NS
         if c.stat is not None:
             c.stat[StatItem.FREE_FASTPATH] += 1
         return
+    if cache.debug and ((address - slab.base) % cache.size or not 0 <= index < slab.objects):
+        await free_invalid_pointer(slub, cache, slab, address)
+        return
+    slab.live &= ~(1 << index)
     await slab_free_slow(slub, cache, slab, index, index, 1)
 
 
@@ -103,6 +104,10 @@ async def slab_free_slow(slub: Slub, cache: KmemCache, slab: Slab, head: int, ta
         stat(c, StatItem.FREE_SLAB)
         await discard_slab(slub, cache, slab)
         return
+
+
+def _wrong_cache(slub: Slub, cache: KmemCache) -> NoReturn:
+    slub.machine.kernel_bug(f"cache_from_obj: Wrong slab cache. {cache.name} but object is from nowhere of it")
 
 
 def _push(slab: Slab, head: int, tail: int, count: int) -> None:
@@ -173,7 +178,7 @@ def _detached_freelist(slub: Slub, cache: KmemCache, waiting: list[int]) -> tupl
     address = waiting.pop()
     slab = slub.slabs.get(page_frame(address))
     if slab is None or slab.cache is not cache:
-        machine.kernel_bug(f"cache_from_obj: Wrong slab cache. {cache.name} but object is from nowhere of it")
+        _wrong_cache(slub, cache)
     chain = [(address - slab.base) // cache.size]
     passed_over = 0
     position = len(waiting)

@@ -1,7 +1,8 @@
-"""SLUB's memory-hotplug callback.
+"""SLUB's hotplug callbacks.
 
 Mirrors slab_memory_callback() of mm/slub.c: MEM_GOING_ONLINE makes structures, MEM_GOING_OFFLINE gives back what it
 can, MEM_OFFLINE and MEM_CANCEL_ONLINE undo the first.  Priority 1 on the memory chain (``SLAB_CALLBACK_PRI``).
+slub_cpu_dead() gives up what a processor had that is gone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors.hotplug import MemoryEvent, MemoryNotify, NotifierBlock
+from .cpu_slab import flush_cpu_slab
 from .shrink import do_shrink
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ def slab_notifier(slub: Slub) -> NotifierBlock:
         return 0
 
     return NotifierBlock("slab_memory_callback", SLAB_CALLBACK_PRI, slab_memory_callback)
+
+
+async def slub_cpu_dead(slub: Slub, cpu: int) -> None:
+    """Give up all slabs of processor `cpu`, which runs nothing any more, on behalf of it (CPUHP_SLUB_DEAD)."""
+    async with slub.slab_mutex:
+        for cache in slub.newest_first():
+            await flush_cpu_slab(slub, cache, cpu)
 
 
 async def slab_mem_going_offline_callback(slub: Slub) -> int:

@@ -25,7 +25,7 @@ from ...actors.zone import WMARK_LOW, ZONE_NORMAL
 from ..gfp import gfp_zone
 from ..pages import page_address
 from .cache import NIL, Slab
-from .cpu_slab import flush_cpu_slab
+from .cpu_slab import deactivate_slab, unfreeze_partials
 from .create import kmem_cache_create
 from .flags import SLAB_NO_USER_FLAGS, SLAB_NOLEAKTRACE
 from .node import add_partial, remove_partial
@@ -74,10 +74,18 @@ async def populate(slub: Slub) -> None:
                 _fill(slub, cache, row, share)
         for cache in last:
             if cache.name in slub.recorded:
-                for cpu in list(cache.cpu_slab):
-                    await flush_cpu_slab(slub, cache, cpu)
+                await _give_up_cpu_slabs(slub, cache)
                 _fill(slub, cache, slub.recorded[cache.name], share)
     slub.recorded = {}
+
+
+async def _give_up_cpu_slabs(slub: Slub, cache: KmemCache) -> None:
+    """Put what processors have of `cache` on the nodes' lists, where free objects count as free."""
+    for c in list(cache.cpu_slab.values()):
+        slab, freelist = c.detach()
+        if slab is not None:
+            await deactivate_slab(slub, cache, slab, freelist)
+        await unfreeze_partials(slub, cache, c)
 
 
 def _fill(slub: Slub, cache: KmemCache, row: SlabinfoRow, share: _Share) -> None:

@@ -1,15 +1,18 @@
 """/proc/slabinfo: a line for each cache, newest first, under ``slab_mutex`` for the whole read.
 
-Mirrors slab_show() and get_slabinfo() of mm/slab_common.c and mm/slub.c (6.1).
+Mirrors print_slabinfo_header(), cache_show() of mm/slab_common.c and get_slabinfo() of mm/slub.c (6.1), to the byte.
+What processors have counts as in use: only the free objects of the nodes' partial slabs are counted as free.  SLUB has
+no tunables, shares nothing and does not tell slabs with objects from empty ones: those columns are 0 or repeat another.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .sysfs import count_partial
+from .sysfs_counts import count_partial
 
 if TYPE_CHECKING:
+    from .cache import KmemCache
     from .slub import Slub
 
 HEADER = (
@@ -19,24 +22,40 @@ HEADER = (
 )
 
 
+def slabinfo_line(
+    name: str, active_objs: int, num_objs: int, objsize: int, objperslab: int, pagesperslab: int, num_slabs: int
+) -> str:
+    """One line, in the kernel's columns; what does not fit into its column pushes the others away."""
+    return (
+        f"{name:<17} {active_objs:6} {num_objs:6} {objsize:6} {objperslab:4} {pagesperslab:4}"
+        f" : tunables {0:4} {0:4} {0:4} : slabdata {num_slabs:6} {num_slabs:6} {0:6}\n"
+    )
+
+
 async def read_slabinfo(slub: Slub) -> str:
     """The text of the file."""
     lines = [HEADER]
     async with slub.slab_mutex:
         for cache in slub.newest_first():
-            slabs = objects = free = 0
-            for node in sorted(slub.machine.nodes):
-                await cache.read_node
-                n = slub.get_node(cache, node)
-                if n:
-                    await cache.read_nr_partial
-                    slabs += n.nr_slabs
-                    objects += n.total_objects
-                    free += await count_partial(cache, n, free=True)
+            slabs, objects, free = await _get_slabinfo(slub, cache)
             geometry = cache.geometry
             lines.append(
-                f"{cache.name:<17} {objects - free:6} {objects:6} {cache.size:6}"
-                f" {geometry.objects:4} {1 << geometry.order:4}"
-                f" : tunables {0:4} {0:4} {0:4} : slabdata {slabs:6} {slabs:6} {0:6}\n"
+                slabinfo_line(
+                    cache.name, objects - free, objects, cache.size, geometry.objects, 1 << geometry.order, slabs
+                )
             )
     return "".join(lines)
+
+
+async def _get_slabinfo(slub: Slub, cache: KmemCache) -> tuple[int, int, int]:
+    """Slabs, objects, and the free objects of partial slabs."""
+    slabs = objects = free = 0
+    for node in sorted(slub.machine.nodes):
+        await cache.read_node
+        n = slub.get_node(cache, node)
+        if n:
+            await cache.read_nr_partial
+            slabs += n.nr_slabs
+            objects += n.total_objects
+            free += await count_partial(cache, n, free=True)
+    return slabs, objects, free

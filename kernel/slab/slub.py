@@ -27,6 +27,10 @@ class Slub:
 
     def __init__(self, machine: Machine, kernel: Kernel, tunables: Tunables) -> None:
         self.machine = machine
+        self.interleaver = machine.interleaver
+        self.kasan = machine.kasan
+        self.trace_alloc = machine.tracepoints.kmem_cache_alloc
+        self.trace_free = machine.tracepoints.kmem_cache_free
         self.variants = kernel
         self.tunables = tunables
         self.slab_mutex = Mutex(machine, "slab_mutex")

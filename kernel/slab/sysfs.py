@@ -1,126 +1,158 @@
-"""What /sys/kernel/slab/<cache>/ shows and takes.
+"""/sys/kernel/slab: which directories and links there are, which files each has, what they show and take.
 
-Mirrors show_slab_objects() and the attributes of mm/slub.c.  Reading takes no lock but each node's ``list_lock``
-where lists are walked: the node structures are found by a plain, unprotected read of ``node[]`` (since e4f8e513c3d3
-not even the memory-hotplug lock is held).
+Mirrors slab_attrs[], slab_attr_show(), slab_attr_store() and sysfs_slab_add() of mm/slub.c (6.1, with SLUB_DEBUG,
+SLUB_CPU_PARTIAL, NUMA and ZONE_DMA, without FAILSLAB and KFENCE; the statistics files only where they are counted).  A
+directory is named after its cache or, where others may be merged into it, after what all of them have in common; then
+the names are links.  Who has found a directory holds no lock that keeps the cache alive.
 """
 
 from __future__ import annotations
 
+from errno import EACCES, ENOENT
 from typing import TYPE_CHECKING
 
-from ...actors import Access
-from .debug_validate import validate_slab_cache
-from .shrink import kmem_cache_shrink
+from ..stack import kernel_name
+from .flags import (
+    SLAB_CACHE_DMA,
+    SLAB_CONSISTENCY_CHECKS,
+    SLAB_HWCACHE_ALIGN,
+    SLAB_POISON,
+    SLAB_RECLAIM_ACCOUNT,
+    SLAB_RED_ZONE,
+    SLAB_STORE_USER,
+    SLAB_TRACE,
+    SLAB_TYPESAFE_BY_RCU,
+)
+from .merging import sysfs_directory
+from .statistics import StatItem
+from .sysfs_counts import COUNTED, show_cpu_slabs, show_slab_objects, show_slabs_cpu_partial, show_stat
+from .sysfs_writes import (
+    RATIO_UNIT,
+    store_cpu_partial,
+    store_min_partial,
+    store_remote_node_defrag_ratio,
+    store_shrink,
+    store_stat,
+    store_validate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .cache import KmemCache, KmemCacheNode
+    from .cache import KmemCache
     from .slub import Slub
 
-ENOENT = 2
-EINVAL = 22
+SLASH = "!"
+"""What stands for a slash in the name of a directory."""
+
+FIELDS: dict[str, Callable[[KmemCache], int]] = {
+    "aliases": lambda cache: max(cache.refcount - 1, 0),
+    "align": lambda cache: cache.geometry.align,
+    "object_size": lambda cache: cache.object_size,
+    "objs_per_slab": lambda cache: cache.geometry.objects,
+    "order": lambda cache: cache.geometry.order,
+    "slab_size": lambda cache: cache.size,
+    "usersize": lambda cache: cache.usersize,
+}
+"""What stands in the structure; a merge may raise some of it, and says so like every change of the list of caches."""
+
+TUNABLES: dict[str, Callable[[KmemCache], int]] = {
+    "cpu_partial": lambda cache: cache.cpu_partial,
+    "min_partial": lambda cache: cache.min_partial,
+    "remote_node_defrag_ratio": lambda cache: cache.remote_node_defrag_ratio // RATIO_UNIT,
+}
+
+FLAG_FILES = {
+    "cache_dma": SLAB_CACHE_DMA,
+    "destroy_by_rcu": SLAB_TYPESAFE_BY_RCU,
+    "hwcache_align": SLAB_HWCACHE_ALIGN,
+    "poison": SLAB_POISON,
+    "reclaim_account": SLAB_RECLAIM_ACCOUNT,
+    "red_zone": SLAB_RED_ZONE,
+    "sanity_checks": SLAB_CONSISTENCY_CHECKS,
+    "store_user": SLAB_STORE_USER,
+    "trace": SLAB_TRACE,
+}
+
+OTHER_FILES = ("cpu_slabs", "ctor", "shrink", "slabs_cpu_partial", "validate")
+
+STORES: dict[str, Callable[[Slub, KmemCache, str], Awaitable[int]]] = {
+    "cpu_partial": store_cpu_partial,
+    "min_partial": store_min_partial,
+    "remote_node_defrag_ratio": store_remote_node_defrag_ratio,
+    "shrink": store_shrink,
+    "validate": store_validate,
+}
+
+STATISTICS = {item.name.lower(): item for item in StatItem}
+
+ATTRIBUTES = tuple(sorted([*COUNTED, *FIELDS, *TUNABLES, *FLAG_FILES, *OTHER_FILES]))
+"""The files every cache has, by name."""
 
 
+def attributes(slub: Slub) -> tuple[str, ...]:
+    """The files in every directory, by name."""
+    return tuple(sorted([*ATTRIBUTES, *STATISTICS])) if slub.statistics else ATTRIBUTES
+
+
+def sysfs_name(name: str) -> str:
+    """How a cache's name is written in a path."""
+    return name.replace("/", SLASH)
+
+
+def directories(slub: Slub) -> dict[str, KmemCache]:
+    """The directories and their caches, by name; in a step that has awaited ``read_list``, or at the end of a run."""
+    found = {sysfs_name(sysfs_directory(cache, slub.tunables)): cache for cache in slub.slab_caches}
+    return {name: found[name] for name in sorted(found)}
+
+
+def links(slub: Slub) -> dict[str, str]:
+    """The links and the directories they lead to, by name; see `directories`."""
+    found = {sysfs_name(name): sysfs_name(sysfs_directory(cache, slub.tunables)) for name, cache in slub.names.items()}
+    return {name: found[name] for name in sorted(found) if name != found[name]}
+
+
+async def look_up_directory(slub: Slub, name: str) -> KmemCache | None:
+    """The cache whose directory `name` is, or leads to."""
+    cache = await slub.look_up(name)
+    if cache is None and name.startswith(":"):
+        cache = directories(slub).get(name)
+    if cache is None and SLASH in name:
+        cache = next((slub.names[other] for other in slub.names if sysfs_name(other) == name), None)
+    return cache
+
+
+@kernel_name("slab_attr_show")
 async def read_attribute(slub: Slub, cache: KmemCache, attribute: str) -> str | None:
     """The text of an attribute file, or None where there is no such file."""
     if attribute in COUNTED:
         return await show_slab_objects(slub, cache, COUNTED[attribute])
-    if attribute == "cpu_slabs":
-        return await show_cpu_slabs(cache)
-    simple = {
-        "slab_size": cache.size,
-        "object_size": cache.object_size,
-        "align": cache.geometry.align,
-        "objs_per_slab": cache.geometry.objects,
-        "order": cache.geometry.order,
-        "min_partial": cache.min_partial,
-        "aliases": max(cache.refcount - 1, 0),
-    }
-    return f"{simple[attribute]}\n" if attribute in simple else None
+    if attribute in FIELDS:
+        return f"{FIELDS[attribute](cache)}\n"
+    if attribute in TUNABLES:
+        await cache.read_nr_partial
+        return f"{TUNABLES[attribute](cache)}\n"
+    if attribute in FLAG_FILES:
+        return f"{int(bool(cache.flags & FLAG_FILES[attribute]))}\n"
+    match attribute:
+        case "cpu_slabs":
+            return await show_cpu_slabs(slub, cache)
+        case "slabs_cpu_partial":
+            return await show_slabs_cpu_partial(slub, cache)
+        case "ctor":
+            return "" if cache.ctor is None else f"{getattr(cache.ctor, '__name__', 'ctor')}+0x0/0x10\n"
+        case "shrink" | "validate":
+            return ""
+    if slub.statistics and attribute in STATISTICS:
+        return await show_stat(slub, cache, STATISTICS[attribute])
+    return None
 
 
+@kernel_name("slab_attr_store")
 async def write_attribute(slub: Slub, cache: KmemCache, attribute: str, value: str) -> int:
-    """Write to an attribute file; 0 or a negative errno."""
-    if attribute not in {"shrink", "validate"}:
-        return -ENOENT
-    if not value.startswith("1"):
-        return -EINVAL
-    if attribute == "shrink":
-        await kmem_cache_shrink(slub, cache)
-    elif not cache.debug:
-        return -EINVAL
-    else:
-        await validate_slab_cache(slub, cache)
-    return 0
-
-
-async def show_slab_objects(
-    slub: Slub, cache: KmemCache, count: Callable[[KmemCache, KmemCacheNode], Awaitable[int]]
-) -> str:
-    """The sum of `count` over the nodes, and the nodes where it is not zero."""
-    total = 0
-    nodes: list[tuple[int, int]] = []
-    for node in sorted(slub.machine.nodes):
-        await cache.read_node
-        n = slub.get_node(cache, node)
-        if not n:  # the only check there is
-            continue
-        here = await count(cache, n)
-        total += here
-        if here:
-            nodes.append((node, here))
-    return "".join([f"{total}", *(f" N{node}={here}" for node, here in nodes)]) + "\n"
-
-
-async def show_cpu_slabs(cache: KmemCache) -> str:
-    """Slabs that processors have, by the node they are from."""
-    counts: dict[int, int] = {}
-    for c in list(cache.cpu_slab.values()):
-        slab = c.slab
-        if slab is not None:
-            counts[slab.node] = counts.get(slab.node, 0) + 1
-    return "".join([f"{sum(counts.values())}", *(f" N{node}={counts[node]}" for node in sorted(counts))]) + "\n"
-
-
-async def _nr_partial(cache: KmemCache, n: KmemCacheNode) -> int:
-    await cache.read_nr_partial
-    return n.nr_partial
-
-
-async def _nr_slabs(cache: KmemCache, n: KmemCacheNode) -> int:
-    await cache.read_nr_partial
-    return n.nr_slabs
-
-
-async def _total_objects(cache: KmemCache, n: KmemCacheNode) -> int:
-    await cache.read_nr_partial
-    return n.total_objects
-
-
-async def count_partial(cache: KmemCache, n: KmemCacheNode, *, free: bool) -> int:
-    """Objects on a node's partial list: the free ones, or those in use."""
-    async with n.list_lock.irqsave():
-        cache.freelist_touched(Access.READ)  # objects are freed into listed slabs without the lock
-        return sum(slab.objects - slab.inuse if free else slab.inuse for slab in n.partial)
-
-
-async def _objects(cache: KmemCache, n: KmemCacheNode) -> int:
-    # Full slabs and those of processors count as used up.
-    await cache.read_nr_partial
-    return n.total_objects - await count_partial(cache, n, free=True)
-
-
-async def _objects_partial(cache: KmemCache, n: KmemCacheNode) -> int:
-    return await count_partial(cache, n, free=False)
-
-
-COUNTED: dict[str, Callable[[KmemCache, KmemCacheNode], Awaitable[int]]] = {
-    "partial": _nr_partial,
-    "slabs": _nr_slabs,
-    "total_objects": _total_objects,
-    "objects": _objects,
-    "objects_partial": _objects_partial,
-}
-"""The attributes that are summed over nodes."""
+    """Write to an attribute file; 0 or a negative errno.  Nothing can be opened for writing that takes nothing."""
+    if attribute in STORES:
+        return await STORES[attribute](slub, cache, value)
+    if slub.statistics and attribute in STATISTICS:
+        return await store_stat(slub, cache, STATISTICS[attribute], value)
+    return -EACCES if attribute in ATTRIBUTES else -ENOENT

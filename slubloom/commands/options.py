@@ -14,6 +14,30 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+
+def _paths(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """What the names of files stand for; checked before anything runs."""
+    if not names:
+        return ()
+    from ..end_files import FileNameError, path_of
+
+    try:
+        return tuple(path_of(name) for name in names)
+    except FileNameError as error:
+        raise click.UsageError(f"--proc {error}") from error
+
+
+def _empty_folder(_: click.Context, __: click.Parameter, folder: str | None) -> str | None:
+    if folder is not None:
+        from ..end_files import FileNameError, check_folder
+
+        try:
+            check_folder(folder)
+        except FileNameError as error:
+            raise click.UsageError(f"--proc-out {error}") from error
+    return folder
+
+
 _SCENARIO = (
     click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change one value of the file."),
     click.option("--release", default="", metavar="vN.N", help="Run this kernel release instead of the file's."),
@@ -58,6 +82,21 @@ _RUN = (
         default=100_000_000,
         show_default=True,
         help="Cut the run off after so many steps.",
+    ),
+    click.option(
+        "--proc",
+        "files",
+        multiple=True,
+        metavar="NAME",
+        callback=_paths,
+        help="Print a file as it is at the end of the run: slabinfo, buddyinfo, zoneinfo or slab/CACHE/FILE.",
+    ),
+    click.option(
+        "--proc-out",
+        "files_folder",
+        metavar="DIR",
+        callback=_empty_folder,
+        help="Write those files, of every cache, into an empty folder: DIR/proc/slabinfo, DIR/sys/kernel/slab/….",
     ),
 )
 

@@ -83,14 +83,20 @@ def run_and_report(
         document = result.as_json()
         if smallest is not None:
             document["violations"][0]["smallest"] = smallest_as_json(scenario, origin, smallest)
+        if options.files:
+            document["files"] = result.files.texts
+            document["unreadable"] = result.files.missing | result.files.unreadable
         click.echo(json.dumps(document, indent=2), err=to_stderr)
     else:
         _print(scenario, options, result, smallest, err=to_stderr)
         _say_whether_found(result, found, err=to_stderr)
+        for path, text in result.files.texts.items():
+            click.echo(f"\n==> {path} <==\n{text}", err=to_stderr, nl=False)
+    _say_what_is_unreadable(result)
     if result.outcome is Outcome.INTERRUPTED:
         return INTERRUPTED
     if not result.violations:
-        return CLEAN
+        return UNUSABLE if result.files.missing else CLEAN
     expected = scenario.expected(scenario.kernel.release)
     return CLEAN if sorted(result.kinds()) == sorted(expected) else VIOLATED
 
@@ -130,6 +136,20 @@ def smallest_token(scenario: Scenario, origin: Origin, smallest: Smallest) -> st
     )
 
 
+def _say_what_is_unreadable(result: RunResult) -> None:
+    """Files that were asked for and cannot be shown; of a whole tree with one reason for many, the number."""
+    told = result.files.missing | result.files.unreadable
+    for path, reason in told.items():
+        click.echo(f"cannot read {path}: {reason}", err=True)
+    paths: dict[str, list[str]] = {}
+    for path, reason in result.tree.unreadable.items():
+        if path not in told:
+            paths.setdefault(reason, []).append(path)
+    for reason, (first, *others) in paths.items():
+        more = f" and {len(others)} more" if others else ""
+        click.echo(f"cannot read {first}{more}: {reason}", err=True)
+
+
 def _say_whether_found(result: RunResult, found: str, *, err: bool) -> None:
     if result.followed:
         click.echo(f"followed: {result.followed}", err=err)
@@ -142,7 +162,7 @@ def save_failure(scenario: Scenario, options: RunOptions) -> None:
     """The run failed in us: it is deterministic, so the same again leaves a trace."""
     path = f"slubloom-failure-{scenario.digest[:12]}-{options.seed}.slabtrc"
     try:
-        run_scenario(scenario, replace(options, trace=path, log="off", on_pause=None, on_start=None))
+        run_scenario(scenario, replace(options, trace=path, log="off", on_pause=None, on_start=None, files_folder=None))
     except Exception:  # the same failure, this time recorded
         click.echo(f"slubloom: the run up to the failure was saved: {path}", err=True)
 

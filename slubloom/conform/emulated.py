@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from ..kernel.slab.cache import KMEM_CACHE_SIZE, KmemCache
+from ..kernel.slab.cache import KmemCache, kmem_cache_size
 from ..kernel.slab.create import kmem_cache_create
 from ..kernel.slab.flags import CMPXCHG_DOUBLE, FLAGS, OBJECT_POISON
 from ..kernel.slab.geometry import Geometry
@@ -107,7 +107,7 @@ def install(machine: Machine, system: list[tuple[str, Geom]]) -> None:
             machine.interleaver,
             name,
             _geometry(geom),
-            address=machine.static_address(KMEM_CACHE_SIZE),
+            address=machine.static_address(kmem_cache_size(machine)),
             ctor=initialise if geom.ctor else None,
             useroffset=geom.useroffset,
             usersize=geom.usersize,

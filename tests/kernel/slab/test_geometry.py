@@ -193,7 +193,7 @@ def test_objects_of_up_to_4_mib_are_possible_and_no_larger_ones() -> None:
         (Tunables(2, min_objects=60), 64, (0, 64)),
         (Tunables(2, min_objects=65), 64, (1, 128)),
         (Tunables(2, min_objects=1), 1000, (0, 4)),
-        (Tunables(2, min_objects=2, max_order=10), 5000, (3, 6)),  # 3192 left of 8192, 1384 of 16384, 2768 of 32768
+        (Tunables(2, min_objects=2, max_order=10), 5000, (4, 13)),  # 1384 of 16384 wasted, 2768 of 32768, 536 of 65536
     ],
 )
 def test_boot_parameters(tunables: Tunables, size: int, expected: tuple[int, int]) -> None:

@@ -26,7 +26,7 @@ def test_processors_kept_few_slabs_up_to_5_15() -> None:
 
 def test_their_limit_is_in_slabs_from_5_16() -> None:
     assert made("v5.15", 64).cpu_partial_slabs == 0
-    assert made("v5.16", 64).cpu_partial_slabs == 4  # 2 × 120 objects, 64 in a slab
+    assert made("v5.16", 64).cpu_partial_slabs == 4  # 2 * 120 objects, 64 in a slab
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_second_parameter_adds_to_the_first() -> None:
 
 @pytest.mark.parametrize("value", ["X", "F Z", "FZ;Q,dentry", "FZ=P"])
 def test_an_unknown_letter_is_refused(value: str) -> None:
-    with pytest.raises(ValueError, match="there is no option .*; there are: F Z P U T A O and -"):
+    with pytest.raises(ValueError, match=r"there is no option .*; there are: F Z P U T A O and -"):
         parse_slub_debug(value)
 
 
