@@ -13,6 +13,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 from slubloom.actors import BareInterleaver
+from slubloom.actors.garbage import rare_garbage_collection
 from slubloom.actors.strategies import RandomWalk
 from slubloom.kernel import boot
 from slubloom.kernel.machine import FunctionThread
@@ -44,7 +45,8 @@ def on_a_machine(body: Callable[[Machine], Awaitable[None]], sanitizers: str = "
     interleaver = BareInterleaver(RandomWalk(0))
     machine = boot(loads(MACHINE + f"sanitizers = [{sanitizers}]\n"), interleaver).machine
     machine.spawn(FunctionThread(machine, machine.cpus[0], "bench", lambda: body(machine)))  # type: ignore[arg-type, return-value]
-    interleaver.run_bare()
+    with rare_garbage_collection(200_000, 20, 20):
+        interleaver.run_bare()
 
 
 class Costs:

@@ -168,7 +168,6 @@ async def access(task: Any, operation: Any) -> None:
         task.machine.kasan.check_access(cache, slab, address, write=operation.write)
 
 
-@kernel_name("user_write")
 async def write_memory(task: Any, operation: Any) -> None:
     """Write into or beside an object of a bag, or where one was."""
     cache = await _cache(task, operation.cache)

@@ -21,7 +21,7 @@ class ExclusiveLock(Gate):
     Subclasses say how it is announced (`lock`, `unlock`) and what taking and giving it back do to the holder.
     """
 
-    __slots__ = ("_try", "address", "machine", "name", "shadow")
+    __slots__ = ("address", "machine", "name", "shadow")
 
     wait_type: ClassVar[str] = "3:3"
     contended_flag: ClassVar[int] = 0
@@ -33,7 +33,6 @@ class ExclusiveLock(Gate):
         self.name = name
         self.address = address or machine.static_address(self.size_bytes)
         self.shadow: Shadow | None = None
-        self._try = Op(OpKind.ACQUIRE, self.resource, perform=self.perform_trylock, aux=self)
         machine.lock_classes[name] = self.wait_type
 
     def lock(self) -> Awaitable[None]:
@@ -43,6 +42,11 @@ class ExclusiveLock(Gate):
     def unlock(self) -> Awaitable[None]:
         """Announce the release, and the operation to await."""
         raise NotImplementedError
+
+    @property
+    def attempt(self) -> Op:
+        """The operation of trying: made when wanted, for there are many locks and few that are ever tried."""
+        return Op(OpKind.ACQUIRE, self.resource, perform=self.perform_trylock, aux=self)
 
     def perform_trylock(self, actor: Actor) -> None:
         """Take the lock if it is free; ``actor.result`` says whether it was."""

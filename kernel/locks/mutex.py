@@ -47,7 +47,7 @@ class Mutex(ExclusiveLock):
 
     async def trylock(self) -> bool:
         """Take the mutex if it is free; whether it was (``mutex_trylock``)."""
-        await self._try
+        await self.attempt
         return bool(self.machine.running.result)
 
     def perform_trylock(self, actor: Actor) -> None:

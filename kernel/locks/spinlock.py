@@ -56,7 +56,7 @@ class Spinlock(ExclusiveLock):
         """Take the lock if it is free; whether it was (``spin_trylock``)."""
         running = self.machine.running
         running.preempt_disable()
-        await self._try
+        await self.attempt
         taken = bool(running.result)
         if not taken:
             running.preempt_enable()

@@ -176,7 +176,6 @@ class KmemCache(Structure):
     __slots__ = (
         "address",
         "aliases",
-        "count_slabs",
         "counters",
         "cpu_partial",
         "cpu_partial_slabs",
@@ -202,7 +201,6 @@ class KmemCache(Structure):
         "update_freelist",
         "useroffset",
         "usersize",
-        "write_node",
     )
 
     def __init__(
@@ -245,15 +243,25 @@ class KmemCache(Structure):
         self.cpu_slab: dict[int, KmemCacheCpu] = {}
         nodes = interleaver.resource(f"{name}.node[]")
         self.read_node = Op(OpKind.READ, nodes)
-        self.write_node = Op(OpKind.WRITE, nodes)
         # Counters are changed under a node's list_lock or atomically, and read without a lock.
         self.counters = interleaver.resource(f"{name}.node[].nr_partial")
         self.read_nr_partial = Op(OpKind.READ, self.counters)
-        self.count_slabs = Op(OpKind.COMMUTE, self.counters)
         # The free list, count and frozen bit of a slab: changed by one instruction, with or without the list_lock.
         self.freelists = interleaver.resource(f"{name}.slab.freelist")
         self.update_freelist = Op(OpKind.UPDATE, self.freelists)
         self.interleaver = interleaver
+
+    # Operations that are rare are made when wanted: there are caches in the hundred thousands.
+
+    @property
+    def write_node(self) -> Op:
+        """A change of ``node[]``."""
+        return Op(OpKind.WRITE, self.read_node.resource)
+
+    @property
+    def count_slabs(self) -> Op:
+        """An addition to the counters of a node."""
+        return Op(OpKind.COMMUTE, self.counters)
 
     def freelist_touched(self, access: Access) -> None:
         """Declare that the step being made looks at a slab's free list, or changes it, without an operation for it."""

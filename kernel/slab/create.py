@@ -13,11 +13,11 @@ from ..pages import GFP_KERNEL
 from .allocate import kmem_cache_alloc, kmem_cache_alloc_node
 from .cache import KMEM_CACHE_NODE_SIZE, KmemCache, kmem_cache_size
 from .debug_object import init_early_object
-from .flags import SLAB_FLAGS_PERMITTED, SLAB_HWCACHE_ALIGN, SLAB_PANIC
+from .flags import CACHE_CREATE_MASK, SLAB_FLAGS_PERMITTED, SLAB_HWCACHE_ALIGN, SLAB_PANIC
 from .free import kmem_cache_free
 from .geometry import calculate_sizes
 from .kmalloc import kmalloc_caches_wanted
-from .merging import add_alias, find_mergeable, is_unmergeable
+from .merging import add_alias, find_mergeable, is_unmergeable, padded_size
 from .new_slab import new_slab
 from .node import add_partial, init_kmem_cache_node
 from .recorded import as_recorded
@@ -58,6 +58,7 @@ async def kmem_cache_create(
     async with slub.variants.slab_locks.creating(slub), slub.slab_mutex:
         cache, error = None, EINVAL
         if not flags & ~SLAB_FLAGS_PERMITTED:
+            flags &= CACHE_CREATE_MASK
             if not usersize:
                 cache = kmem_cache_alias(slub, name, size, align, flags, ctor)
             if cache is None:
@@ -74,7 +75,8 @@ def kmem_cache_alias(
     slub: Slub, name: str, size: int, align: int, flags: int, ctor: Constructor | None
 ) -> KmemCache | None:
     """A cache that serves this purpose as well, now known under `name` too; under ``slab_mutex``."""
-    cache = find_mergeable(slub.slab_caches, name, size, align, flags, ctor=ctor is not None, tunables=slub.tunables)
+    candidates = slub.mergeable.get(padded_size(size, align, flags), ())
+    cache = find_mergeable(candidates, name, size, align, flags, ctor=ctor is not None, tunables=slub.tunables)
     if cache is None:
         return None
     add_alias(cache, size)
@@ -157,6 +159,8 @@ def publish(slub: Slub, cache: KmemCache) -> bool:
         return False
     slub.list_changes()
     slub.slab_caches[cache] = None
+    if not is_unmergeable(cache, slub.tunables):
+        slub.mergeable.setdefault(cache.size, {})[cache] = None
     return True
 
 
@@ -197,6 +201,9 @@ async def kmem_cache_init(slub: Slub) -> None:
         slub.slab_nodes.set(node)
     slub.kmem_cache_node = await _boot_cache(slub, "kmem_cache_node", KMEM_CACHE_NODE_SIZE)
     slub.kmem_cache = await _boot_cache(slub, "kmem_cache", kmem_cache_size(slub.machine))
+    # Once both are there, they move into themselves, and onto the list in the other order.
+    publish(slub, slub.kmem_cache)
+    publish(slub, slub.kmem_cache_node)
     publish(slub, slub.kmem_cache)  # in the order of the calls of bootstrap()
     publish(slub, slub.kmem_cache_node)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..pages import page_frame
+from ..stack import kernel_name
 from .debug_object import slab_address
 from .sizing import PAGE_SIZE
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .slub import Slub
 
 
+@kernel_name("user_write")
 async def stray_write(slub: Slub, cache: KmemCache, address: int, offset: int, data: bytes) -> bool:
     """Write `data` at `offset` bytes from `address`, which is or was that of an object of `cache`.
 

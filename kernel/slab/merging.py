@@ -84,9 +84,8 @@ def find_mergeable(
     """
     if tunables.slab_nomerge or ctor:
         return None
-    size = align_up(size, WORD)
-    align = calculate_alignment(flags, align, size)
-    size = align_up(size, align)
+    align = calculate_alignment(flags, align, align_up(size, WORD))
+    size = padded_size(size, align, flags)
     flags = tunables.debug.cache_flags(name, flags)
     if flags & SLAB_NEVER_MERGE:
         return None
@@ -101,6 +100,11 @@ def find_mergeable(
         ):
             return cache
     return None
+
+
+def padded_size(size: int, align: int, flags: int) -> int:
+    """The bytes that an object of a mergeable cache takes, which has no debugging: those of all it may merge with."""
+    return align_up(align_up(size, WORD), calculate_alignment(flags, align, align_up(size, WORD)))
 
 
 def add_alias(cache: Mergeable, size: int) -> None:

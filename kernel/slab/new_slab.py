@@ -8,7 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..pages import GFP_COMP, GFP_NORETRY, GFP_NOWARN, page_address
+from ..gfp import (
+    GFP_COMP,
+    GFP_DIRECT_RECLAIM,
+    GFP_FS,
+    GFP_HARDWALL,
+    GFP_HIGH,
+    GFP_MAY_DIP,
+    GFP_MEMALLOC,
+    GFP_NOFAIL,
+    GFP_NOFS,
+    GFP_NOMEMALLOC,
+    GFP_NORETRY,
+    GFP_NOWARN,
+    GFP_RECLAIM,
+    GFP_RETRY_MAYFAIL,
+    GFP_THISNODE,
+)
+from ..pages import page_address
 from .cache import NIL, Slab
 from .cpu_slab import this_cpu_slab
 from .debug import alloc_debug_processing, setup_slab_debug
@@ -21,6 +38,23 @@ if TYPE_CHECKING:
     from .slub import Slub
 
 
+RECLAIM_AND_PLACE = (
+    GFP_NOFS
+    | GFP_FS
+    | GFP_HIGH
+    | GFP_MAY_DIP
+    | GFP_NOWARN
+    | GFP_RETRY_MAYFAIL
+    | GFP_NOFAIL
+    | GFP_NORETRY
+    | GFP_MEMALLOC
+    | GFP_NOMEMALLOC
+    | GFP_HARDWALL
+    | GFP_THISNODE
+)
+"""What of a request for an object is passed on to the request for its pages."""
+
+
 async def new_slab(slub: Slub, cache: KmemCache, gfp: int, node: int) -> Slab | None:
     """A slab of fresh pages, not counted yet: of the preferred order, or of the smallest that holds an object.
 
@@ -29,13 +63,15 @@ async def new_slab(slub: Slub, cache: KmemCache, gfp: int, node: int) -> Slab | 
     pages = slub.machine.pages
     geometry = cache.geometry
     order, objects = geometry.order, geometry.objects
-    smaller = geometry.min_order < order
+    gfp = gfp & RECLAIM_AND_PLACE | geometry.allocflags
     # A large order is not worth an effort while a smaller one would do.
-    first = (gfp | GFP_NOWARN | GFP_NORETRY) if smaller else gfp
-    got = await pages.alloc_pages_node(node, first | geometry.allocflags | (GFP_COMP if order else 0), order)
-    if got is None and smaller:
+    first = (gfp | GFP_NOWARN | GFP_NORETRY) & ~GFP_NOFAIL
+    if first & GFP_DIRECT_RECLAIM and order > geometry.min_order:
+        first = (first | GFP_NOMEMALLOC) & ~GFP_RECLAIM
+    got = await pages.alloc_pages_node(node, first, order)
+    if got is None:
         order, objects = geometry.min_order, geometry.min_objects
-        got = await pages.alloc_pages_node(node, gfp | geometry.allocflags | (GFP_COMP if order else 0), order)
+        got = await pages.alloc_pages_node(node, gfp if order else gfp & ~GFP_COMP, order)
         if got is not None:
             stat(this_cpu_slab(slub, cache), StatItem.ORDER_FALLBACK)
     if got is None:

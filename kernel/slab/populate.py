@@ -101,8 +101,9 @@ def _fill(slub: Slub, cache: KmemCache, row: SlabinfoRow, share: _Share) -> None
     for (order, count), free_objects, node in zip(sizes, shares, nodes, strict=True):
         pages = share.take(node, order, cache.geometry.allocflags)
         if pages is None:
+            piece = f"{1 << order} pages in one piece" if order else "a page"
             raise PopulationError(
-                f"line {row.line}, cache {row.name}: no node has {1 << order} pages in one piece left for a slab;"
+                f"line {row.line}, cache {row.name}: no node has {piece} left for a slab;"
                 " expected a machine with more memory"
             )
         _add_slab(slub, cache, Slab(cache, pages[0], page_address(pages[0]), pages[1], order, count), free_objects)

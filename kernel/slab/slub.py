@@ -42,6 +42,7 @@ class Slub:
         self.recorded: dict[str, SlabinfoRow] = {}  # while booting: caches whose geometry a dump prescribes
         self.kmalloc_caches: dict[tuple[int, int], KmemCache] = {}  # by type and index
         self.slab_caches: dict[KmemCache, None] = {}  # oldest first
+        self.mergeable: dict[int, dict[KmemCache, None]] = {}  # those others may join, by size, oldest first
         self.names: dict[str, KmemCache] = {}  # /sys/kernel/slab: directories and links
         self.list_resource = machine.interleaver.resource("slab_caches")
         self.read_list = Op(OpKind.READ, self.list_resource)
@@ -82,6 +83,7 @@ class Slub:
         """Take a cache off the list and out of sysfs, all its names included; under ``slab_mutex``."""
         self.list_changes()
         del self.slab_caches[cache]
+        self.mergeable.get(cache.size, {}).pop(cache, None)
         for name in (cache.name, *cache.aliases):
             if self.names.get(name) is cache:
                 del self.names[name]

@@ -61,12 +61,12 @@ def parse_cmdline(text: str) -> SlubOptions:
 
 def get_option(text: str) -> int:
     """The number that `text` starts with, as an ``unsigned int``: decimal, octal after 0, hexadecimal after 0x."""
-    match = re.match(r"(-?)(0[xX](?=[0-9a-fA-F])|0(?=[0-7])|)([0-9a-fA-F]+)", text)
-    if match is None:
-        return 0
-    sign, prefix, digits = match.groups()
-    base = {"": 10, "0": 8}.get(prefix, 16)
-    allowed = {8: "[0-7]+", 10: "[0-9]+", 16: "[0-9a-fA-F]+"}[base]
-    number = re.match(allowed, digits)
-    value = int(number[0], base) if number else 0
-    return (-value if sign else value) & 0xFFFF_FFFF
+    sign, text = ("-", text[1:]) if text.startswith("-") else ("", text)
+    if re.match("0[xX][0-9a-fA-F]", text):
+        base, digits = 16, re.match("[0-9a-fA-F]+", text[2:])
+    elif text.startswith("0"):
+        base, digits = 8, re.match("[0-7]+", text)
+    else:
+        base, digits = 10, re.match("[0-9]+", text)
+    number = int(digits[0], base) if digits else 0
+    return (-number if sign else number) & 0xFFFF_FFFF

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from ..kernel.slab.cache import KmemCache, kmem_cache_size
-from ..kernel.slab.create import kmem_cache_create
+from ..kernel.slab.create import kmem_cache_create, publish
 from ..kernel.slab.flags import CMPXCHG_DOUBLE, FLAGS, OBJECT_POISON
 from ..kernel.slab.geometry import Geometry
 from .vectors import Geom, Request
@@ -102,6 +102,7 @@ def install(machine: Machine, system: list[tuple[str, Geom]]) -> None:
     slub = machine.slab
     slub.slab_caches.clear()
     slub.names.clear()
+    slub.mergeable.clear()
     for name, geom in reversed(system):
         cache = KmemCache(
             machine.interleaver,
@@ -114,8 +115,7 @@ def install(machine: Machine, system: list[tuple[str, Geom]]) -> None:
         )
         cache.refcount = geom.refcount
         cache.remote_node_defrag_ratio = geom.defrag_ratio
-        slub.slab_caches[cache] = None
-        slub.names[name] = cache
+        publish(slub, cache)
 
 
 def _geometry(geom: Geom) -> Geometry:

@@ -74,6 +74,20 @@ def test_blocks_of_the_largest_order_do_not_merge() -> None:
     assert buddy.counts() == [0] * 10 + [2]
 
 
+def test_a_buddy_system_without_memory_has_nothing_to_give() -> None:
+    buddy = Buddy()
+    assert buddy.allocate(0) is None
+    assert not buddy.has_block(0)
+    assert buddy.counts() == [0] * 11
+    assert buddy.remove(0, 0)
+
+
+def test_only_the_start_of_a_block_in_use_is_held() -> None:
+    buddy = with_memory(0, 1024)
+    assert buddy.allocate(2) == 0
+    assert [buddy.holds(pfn) for pfn in (0, 1, 4)] == [True, False, False]
+
+
 def test_a_request_larger_than_any_free_block_is_answered_with_none_and_changes_nothing() -> None:
     buddy = with_memory(1, 1023)  # 1, 2, 4, … 512: every order below the largest once
     assert buddy.counts() == [1] * 10 + [0]
@@ -194,10 +208,13 @@ def test_random_use_hands_no_page_out_twice_and_everything_merges_back(
     held: dict[int, int] = {}
     for order, which in script:
         if which < 60 or not held:
+            expected = buddy.has_block(order)
             pfn = buddy.allocate(order)
+            assert expected == (pfn is not None)
             if pfn is None:
                 assert not any(buddy.counts()[order:])
                 continue
+            assert buddy.holds(pfn)
             assert pfn % (1 << order) == 0
             assert start <= pfn
             assert pfn + (1 << order) <= start + pages
@@ -206,6 +223,7 @@ def test_random_use_hands_no_page_out_twice_and_everything_merges_back(
         else:
             pfn = list(held)[which % len(held)]
             assert buddy.free(pfn) == held.pop(pfn)
+            assert not buddy.holds(pfn)
         assert buddy.free_pages == pages - sum(1 << size for size in held.values())
         assert buddy.free_pages == pages_of(buddy.counts())
     for pfn in held:

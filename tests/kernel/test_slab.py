@@ -20,8 +20,8 @@ from slubloom.kernel.slab.geometry import (
     calculate_sizes,
 )
 from slubloom.kernel.slab.procfs import read_slabinfo
-from slubloom.kernel.slab.sizing import SIZING_6_1
 from slubloom.kernel.slab.shrink import kmem_cache_shrink
+from slubloom.kernel.slab.sizing import SIZING_6_1
 from slubloom.kernel.slab.sysfs import read_attribute
 
 from .helpers import booted, run, start

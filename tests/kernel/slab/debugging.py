@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,16 @@ import trio
 from slubloom.actors import Interleaver
 from slubloom.actors.strategies import RandomWalk
 from slubloom.kernel import boot
+from slubloom.kernel.machine import FunctionThread
 from slubloom.topology import loads
 
 if TYPE_CHECKING:
-    from slubloom.actors import Strategy
+    from collections.abc import Awaitable, Callable
+
+    from slubloom.actors.strategies import Strategy
     from slubloom.kernel import Machine, Violation
+    from slubloom.kernel.slab import Slub
+    from slubloom.kernel.slab.cache import KmemCache
     from slubloom.kernel.workload import Workload
 
 FLAGS = {
@@ -104,6 +110,25 @@ def run_text(text: str, *, stop: bool = False, strategy: Strategy | None = None)
 def run_program(flags: str, *operations: str, stop: bool = False, **options: object) -> Ran:
     """Run one task, called ``user``, on processor 0 of a machine with a cache ``t``."""
     return run_text(topology(flags, **options) + task("user", 0, *operations), stop=stop)  # type: ignore[arg-type]
+
+
+def run_story(flags: str, story: Callable[[Slub, KmemCache], Awaitable[object]], **options: object) -> Ran:
+    """Run kernel code as the only thread, on processor 0 of a machine with a cache ``t``."""
+    booted = boot(loads(topology(flags, **options)), Interleaver(RandomWalk(0)), stop_at_violation=False)  # type: ignore[arg-type]
+    machine = booted.machine
+
+    async def body() -> None:
+        await story(machine.slab, machine.slab.names["t"])
+
+    machine.spawn(FunctionThread(machine, machine.cpus[0], "user", body))
+    trio.run(machine.interleaver.run)
+    return Ran(machine, booted.workload)
+
+
+def plain(report: str) -> str:
+    """A report without what does not matter: the number of the task, and which function of the interface it called."""
+    report = re.sub(r"\bPID: \d+|\bpid=\d+", lambda found: found[0].rstrip("0123456789") + "2", report)
+    return re.sub(r"( kmem_cache_alloc(_node)?\n)+", " kmem_cache_alloc\n", report)
 
 
 def alloc(count: int = 1) -> str:

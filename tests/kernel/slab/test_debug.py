@@ -1,28 +1,8 @@
-"""SLUB debugging: what is found, what is said about it, and what is done; and that nothing is found where all is well."""
+"""SLUB debugging: the kernel's own tests of it, and its reports to the byte."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pytest
-from slubloom.actors import BareInterleaver, RunLimits
-from slubloom.actors.strategies import Pos, RandomWalk, Timed
-from slubloom.kernel import boot
-from slubloom.kernel.sanitizers.footprint import audited
-from slubloom.kernel.slab.cache import NIL
-from slubloom.kernel.slab.debug_memory import DebugMemory
-from slubloom.kernel.slab.debug_report import page_flags
-from slubloom.topology import TopologyError, loads
-
-from .debugging import DESTROY, SHRINK, VALIDATE, Ran, alloc, free, run_program, run_text, task, topology, write
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-RECORDED = Path("/work/shared/real-kernel/rcu/destroy-with-live-objects.dmesg.txt")
-ALL_BUT_SLUB = "sanitizers = ['kasan', 'lockdep']"
+from .debugging import DESTROY, VALIDATE, alloc, free, plain, run_program, write
 
 # --- KUnit's cases (lib/slub_kunit.c), with the errors it expects
 
@@ -96,12 +76,6 @@ def trace(*functions: str, pid: int = 2) -> str:
     )
 
 
-def plain(report: str) -> str:
-    """A report without what does not matter: the number of the task, and which function of the interface it called."""
-    report = re.sub(r"\bPID: \d+|\bpid=\d+", lambda found: found[0].rstrip("0123456789") + "2", report)
-    return re.sub(r"( kmem_cache_alloc(_node)?\n)+", " kmem_cache_alloc\n", report)
-
-
 def test_report_of_an_object_that_is_already_free() -> None:
     # FZPU: left zone 8, object 64, right zone 8, pointer 8, tracks 64, padding 8: 160 bytes, 25 of them in a page.
     ran = run_program("FZPU", alloc(2), free(1, keep=True), free(1, keep=True))
@@ -118,9 +92,7 @@ def test_report_of_an_object_that_is_already_free() -> None:
         + poison(p)
         + eight("Redzone  ", p + 64, "bb bb bb bb bb bb bb bb", "........")
         + eight("Padding  ", p + 144, "5a 5a 5a 5a 5a 5a 5a 5a", "ZZZZZZZZ")
-        + trace(
-            "object_err", "free_consistency_checks", "free_debug_processing", "__slab_free", "kmem_cache_free"
-        )
+        + trace("object_err", "free_consistency_checks", "free_debug_processing", "__slab_free", "kmem_cache_free")
     )
     assert ran.fixes == [f"FIX t: Object at 0x{p:016x} not freed"]
 
@@ -165,9 +137,9 @@ def test_report_of_poison_that_was_overwritten() -> None:
         + f"0x{p + 16:016x}-0x{p + 16:016x} @offset=16. First byte 0x41 instead of 0x6b\n"
         + slab_line(p, 2, p + 144, objects=56)
         + f"Object 0x{p:016x} @offset=0 fp=0x{p + 144:016x}\n\n"
-        + poison(p).replace(f"{p + 16:016x}: 6b", f"{p + 16:016x}: 41").replace(
-            "kkkkkkkkkkkkkkkk\n" + f"Object   {p + 32:016x}", "Akkkkkkkkkkkkkkk\n" + f"Object   {p + 32:016x}"
-        )
+        + poison(p)
+        .replace(f"{p + 16:016x}: 6b", f"{p + 16:016x}: 41")
+        .replace("kkkkkkkkkkkkkkkk\n" + f"Object   {p + 32:016x}", "Akkkkkkkkkkkkkkk\n" + f"Object   {p + 32:016x}")
         + trace(
             "check_bytes_and_report",
             "check_object",
