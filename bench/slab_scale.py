@@ -157,7 +157,8 @@ def fast_path(pairs: int, rounds: int, sanitizers: str = "") -> tuple[float, flo
 def table(title: str, measure: Callable[..., dict[str, float]], sizes: list[int], limit: int) -> None:
     """A row a size, and how much dearer one is in the largest than in the smallest."""
     print(title)
-    rows = [measure(size, memory=True) | {k: v for k, v in measure(size, memory=False).items() if k != "bytes"} for size in sizes]
+    # Watching memory takes time: the times are of a run of their own.
+    rows = [measure(size, memory=False) | {"bytes": measure(size, memory=True)["bytes"]} for size in sizes]
     names = [name for name in rows[0] if name != "bytes"]
     print("  " + f"{'how many':>10}" + "".join(f"{name + ', us':>15}" for name in names) + f"{'bytes each':>15}")
     for size, row in zip(sizes, rows, strict=True):

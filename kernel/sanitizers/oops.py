@@ -62,21 +62,36 @@ def objects_remaining(machine: Machine, cache: str, listed: Sequence[str] = ()) 
 
     `listed` is what SLUB has printed about the slabs they are in.
     """
-    stack, running = machine.stack(), machine.running
+    stack = machine.stack()
     caller = stack[1] if len(stack) > 1 else "user mode"
     title = f"kmem_cache_destroy {cache}: Slab cache still has objects when called from {caller}"
+    _warning(machine, "objects-remaining", title, stack, "mm/slab_common.c kmem_cache_destroy", listed)
+
+
+def wrong_cache(machine: Machine, given: str, found: str) -> None:
+    """Report an object freed to a cache it is not of (``cache_from_obj``); the kernel takes the right one."""
+    stack = machine.stack()
+    title = f"cache_from_obj: Wrong slab cache. {given} but object is from {found}"
+    _warning(machine, "kernel-bug", title, stack, f"mm/slab.h {stack[0] if stack else 'cache_from_obj'}")
+
+
+def _warning(
+    machine: Machine, kind: str, title: str, stack: Sequence[str], where: str, before: Sequence[str] = ()
+) -> None:
+    """Lay out what ``WARN()`` prints, below the lines `before`; the kernel goes on."""
+    running = machine.running
     report = join(
         [
-            *listed,
+            *before,
             "------------[ cut here ]------------",
             title,
-            f"WARNING: CPU: {max(running.cpu_id, 0)} PID: {running.pid} at mm/slab_common.c kmem_cache_destroy",
+            f"WARNING: CPU: {max(running.cpu_id, 0)} PID: {running.pid} at {where}",
             identity(machine),
             HARDWARE,
-            "RIP: 0010:kmem_cache_destroy",
+            f"RIP: 0010:{where.split()[-1]}",
             *call_trace(stack[1:]),
             "---[ end trace 0000000000000000 ]---",
         ]
     )
-    machine.violate("objects-remaining", title, report)
+    machine.violate(kind, title, report)
     machine.taints["W"] = None

@@ -93,12 +93,12 @@ class SlabInvariants:
         for slab in slabs:
             free = slab.free_objects(slab.freelist)
             if slab.inuse != slab.objects - len(free):
-                detail = f"slab {slab.pfn:#x}: inuse {slab.inuse}, {len(free)} of {slab.objects} objects on its free list"
+                detail = f"slab {slab.pfn:#x}: inuse {slab.inuse}, {len(free)} of {slab.objects} on its free list"
                 self._broken("I4", cache.name, detail)
             held = on_processor.get(slab, 0)
             own = set_of(free)
             if own & held or (own | held) & slab.live or own.bit_count() != len(free):
-                self._broken("I5", cache.name, f"slab {slab.pfn:#x}: an object is on two free lists, or free and in use")
+                self._broken("I5", cache.name, f"slab {slab.pfn:#x}: an object is free twice, or free and in use")
         for number, c in cache.cpu_slab.items():
             before = self._tids.get((cache, number), -1)
             if c.tid < before:

@@ -118,7 +118,7 @@ async def unfreeze_slabs(slub: Slub, cache: KmemCache, partial: Slab | None) -> 
 def _unfreeze_slabs_of(
     slub: Slub, cache: KmemCache, n: KmemCacheNode, partial: Slab | None, discard: list[Slab]
 ) -> Slab | None:
-    """The slabs of one node, as far as they follow each other; under its ``list_lock``.  Returns the first other one."""
+    """The slabs of one node, as far as they follow each other; under its ``list_lock``.  The first other one."""
     c = this_cpu_slab(slub, cache)
     cache.freelist_touched(Access.WRITE)
     while partial is not None and partial.node == n.node:

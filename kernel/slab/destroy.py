@@ -54,7 +54,6 @@ async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
 async def shutdown_cache(slub: Slub, cache: KmemCache, listed: list[str]) -> bool:
     """Give back every slab; whether some could not be.  What is left in partial slabs is told in `listed`."""
     await slub.cpu_flush.flush_all_cpus_locked(cache)
-    remain = False
     for node in sorted(slub.machine.nodes):
         await cache.read_node
         n = slub.get_node(cache, node)
@@ -71,5 +70,6 @@ async def shutdown_cache(slub: Slub, cache: KmemCache, listed: list[str]) -> boo
             await dec_slabs_node(cache, n, slab.objects)
             await free_slab(slub, cache, slab)
         await cache.read_nr_partial
-        remain = remain or n.nr_partial > 0 or n.nr_slabs > 0
-    return remain
+        if n.nr_partial or n.nr_slabs:
+            return True
+    return False

@@ -6,12 +6,13 @@ kmem_cache_free_bulk() of mm/slub.c (6.1).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ...actors import Access
 from ..machine import DIRECT_MAP_BASE, PAGE_SHIFT
 from ..memory import free_structure
 from ..pages import page_frame
+from ..sanitizers.oops import wrong_cache
 from ..stack import kernel_name
 from .allocate import FAST_PATH_NS
 from .cache import NIL
@@ -37,7 +38,7 @@ async def kmem_cache_free(slub: Slub, cache: KmemCache, address: int) -> None:
         fire(0, address, cache.name)
     slab = slub.slabs.get((address - DIRECT_MAP_BASE) >> PAGE_SHIFT)
     if slab is None or slab.cache is not cache:
-        _wrong_cache(slub, cache)
+        slab, cache = cache_from_obj(slub, cache, slab)
     index = (address - slab.base) // cache.size
     if slub.kasan is not None:
         slub.kasan.check_free(cache, slab, index, address)
@@ -106,8 +107,15 @@ async def slab_free_slow(slub: Slub, cache: KmemCache, slab: Slab, head: int, ta
         return
 
 
-def _wrong_cache(slub: Slub, cache: KmemCache) -> NoReturn:
-    slub.machine.kernel_bug(f"cache_from_obj: Wrong slab cache. {cache.name} but object is from nowhere of it")
+def cache_from_obj(slub: Slub, cache: KmemCache, slab: Slab | None) -> tuple[Slab, KmemCache]:
+    """The slab and cache of an object that is not of `cache`: said, and put right.  No slab at all is an oops.
+
+    Checked for every object, as with CONFIG_SLAB_FREELIST_HARDENED.
+    """
+    if slab is None:
+        slub.machine.kernel_bug(f"an object that lies in no slab is freed to {cache.name}")
+    wrong_cache(slub.machine, cache.name, slab.cache.name)
+    return slab, slab.cache
 
 
 def _push(slab: Slab, head: int, tail: int, count: int) -> None:
@@ -152,21 +160,22 @@ async def kmem_cache_free_bulk(slub: Slub, cache: KmemCache, addresses: Sequence
     waiting = list(addresses)
     while waiting:
         slab, chain = _detached_freelist(slub, cache, waiting)
+        of = slab.cache
         for index in chain:
             if machine.kasan is not None:
-                machine.kasan.check_free(cache, slab, index, slab.base + index * cache.size)
+                machine.kasan.check_free(of, slab, index, slab.base + index * of.size)
             slab.live &= ~(1 << index)
         head, tail, count = chain[0], chain[-1], len(chain)
         for index, following in zip(chain, chain[1:], strict=False):
             slab.links[index] = following
-        c = cache.cpu_slab.get(machine.interleaver.running.cpu_id)
+        c = of.cpu_slab.get(machine.interleaver.running.cpu_id)
         if c is not None and c.slab is slab:
             slab.links[tail] = c.freelist
             c.freelist = head
             c.tid += 1
             stat(c, StatItem.FREE_FASTPATH)
         else:
-            await slab_free_slow(slub, cache, slab, head, tail, count)
+            await slab_free_slow(slub, of, slab, head, tail, count)
 
 
 def _detached_freelist(slub: Slub, cache: KmemCache, waiting: list[int]) -> tuple[Slab, list[int]]:
@@ -174,11 +183,10 @@ def _detached_freelist(slub: Slub, cache: KmemCache, waiting: list[int]) -> tupl
 
     The kernel links each object before the one found last, and slab_free_freelist_hook() turns the chain round again.
     """
-    machine = slub.machine
     address = waiting.pop()
     slab = slub.slabs.get(page_frame(address))
     if slab is None or slab.cache is not cache:
-        _wrong_cache(slub, cache)
+        slab, cache = cache_from_obj(slub, cache, slab)
     chain = [(address - slab.base) // cache.size]
     passed_over = 0
     position = len(waiting)

@@ -110,7 +110,7 @@ def test_a_violation_is_reported_with_a_token_and_the_smallest_schedule() -> Non
     assert run.stderr == ""
     lines = run.stdout.splitlines()
     assert lines[0] == "A cache is created while a node comes online, and misses it"
-    assert "BUG: kernel NULL pointer dereference, address: 0000000000000000" in lines
+    assert "BUG: kernel NULL pointer dereference, address: 0000000000000008" in lines
     (replay,) = (line for line in lines if line.startswith("replay: "))
     assert "slubloom replay 'sl1:" in replay
     (smallest,) = (line for line in lines if line.startswith("smallest: "))
@@ -184,7 +184,7 @@ def test_the_result_object_has_the_fields_of_the_contract(missed: dict[str, Any]
     (violation,) = missed["violations"]
     assert violation["kind"] == "null-deref"
     assert violation["title"].startswith("BUG: kernel NULL pointer dereference")
-    assert "__slab_free" in violation["report"]
+    assert "deactivate_slab" in violation["report"]
     assert violation["step"] > 0
     assert violation["schedule"] == missed["schedules"]
     assert violation["token"].startswith("sl1:")

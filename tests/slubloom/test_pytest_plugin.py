@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 INI = "[pytest]\nfilterwarnings = error\n"
 RACE = """
 import pytest
-from slubloom.testing import kmem_cache_alloc_node, kmem_cache_create, kmem_cache_free, kthread_run
+from slubloom.testing import kmem_cache_alloc_node, kmem_cache_create, kmem_cache_destroy, kmem_cache_free
+from slubloom.testing import kthread_run
 from slubloom.testing import topology as machine_with
 
 GFP_KERNEL = 0xCC0
@@ -36,6 +37,7 @@ async def test_a_new_cache_knows_a_node_that_comes_online_meanwhile(machine):
     objects = [await kmem_cache_alloc_node(machine.slab, cache, GFP_KERNEL, 1) for _ in range(20)]
     for address in objects:
         await kmem_cache_free(machine.slab, cache, address)
+    await kmem_cache_destroy(machine.slab, cache)
 """
 RACING = "test_race.py::test_a_new_cache_knows_a_node_that_comes_online_meanwhile"
 GALLERY = """

@@ -15,7 +15,7 @@ import os
 import sys
 from typing import NamedTuple
 
-from slubloom.kernel.releases import HISTORY, OLDEST
+from slubloom.kernel.releases import HISTORY, NEWEST, OLDEST
 from slubloom.topology import gallery_names, gallery_path, load
 
 from slubloom.explore import ScenarioSubject
@@ -40,7 +40,7 @@ class Search(NamedTuple):
 
 def twins() -> list[Twin]:
     """Every scenario on the oldest kernel and on each release that brought a patch, and on the file's own."""
-    firsts = {patch.release for patch in HISTORY if patch.release is not None}
+    firsts = {patch.release for patch in HISTORY if patch.release is not None and patch.release <= NEWEST}
     found: list[Twin] = []
     for name in gallery_names():
         scenario = load(gallery_path(name))
