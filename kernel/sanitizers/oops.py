@@ -88,7 +88,7 @@ def _warning(
             f"WARNING: CPU: {max(running.cpu_id, 0)} PID: {running.pid} at {where}",
             identity(machine),
             HARDWARE,
-            f"RIP: 0010:{where.split()[-1]}",
+            f"RIP: 0010:{where.rsplit(maxsplit=1)[-1]}",
             *call_trace(stack[1:]),
             "---[ end trace 0000000000000000 ]---",
         ]

@@ -9,7 +9,8 @@ I4    ``inuse`` counts the objects that are not on the slab's own free list.
 I5    No object is on two free lists, or on one while somebody uses it.
 I6    A slab on a node's partial list has free objects.
 I7    A processor's transaction number never goes back.
-I8    At the end: a node's partial list has no more empty slabs than were admitted while it was short.
+I8    At the end: a node's partial list has no more empty slabs than ``min_partial`` ever was, and one for each
+      processor, for it is looked at without a lock.
 I9    A cache that was released has left no slab behind, not even one that waits for RCU.
 ====  ================================================================================================================
 
@@ -41,6 +42,7 @@ class SlabInvariants:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._tids: dict[tuple[KmemCache, int], int] = {}
+        self._min_partial: dict[KmemCache, int] = {}  # the most it ever was
         self._reported: dict[tuple[str, str], None] = {}
 
     def after_step(self) -> None:
@@ -58,9 +60,9 @@ class SlabInvariants:
     def released(self, record: tuple[Any, ...]) -> None:
         """A cache was released (a record of ``slab:kmem_cache_destroy``): I9."""
         name, address = record[FIELDS], record[FIELDS + 1]
-        left = dict.fromkeys(slab for slab in self._machine.slab.slabs.values() if slab.cache.shadow is not None)
-        for slab in left:
-            shadow = slab.cache.shadow
+        for slab in self._machine.slab.slabs.values():
+            # Not as the kernel looks at it: the cache has been freed.
+            shadow = object.__getattribute__(slab.cache, "shadow")
             if shadow is not None and shadow.address == address and shadow.freed_by:
                 self._broken("I9", name, f"slab {slab.pfn:#x} of it is still there")
                 return
@@ -70,7 +72,11 @@ class SlabInvariants:
         slub = self._machine.slab
         for cache in slub.slab_caches:
             slabs = list(dict.fromkeys(slab for slab in slub.slabs.values() if slab.cache is cache))
+            most = self._min_partial.get(cache, cache.min_partial) + len(self._machine.cpus)
             for number, n in sorted(cache.node.items()):
+                empty = sum(not slab.inuse for slab in n.partial)
+                if empty > most:
+                    self._broken("I8", cache.name, f"{empty} empty slabs on the partial list of node {number}")
                 here = [slab for slab in slabs if slab.node == number]
                 waiting = [slab for slab in here if self._is_discarded(slab)]
                 counted = (n.nr_slabs, n.total_objects)
@@ -88,6 +94,7 @@ class SlabInvariants:
 
     def _check(self, cache: KmemCache, slabs: dict[Slab, None]) -> None:
         where = placement_of(cache)
+        self._min_partial[cache] = max(cache.min_partial, self._min_partial.get(cache, 0))
         self._check_places(cache, where)
         on_processor = {c.slab: set_of(c.freelist) for c in where.cpus.values() if c.slab is not None}
         for slab in slabs:
