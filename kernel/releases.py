@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .memory_hotplug import HotplugSection, LockMemoryHotplug, MemHotplugBegin
+from .slab.cache_release import CacheRelease, WaitEachTime, WaitInWorkItem, WaitOncePerCaller
 from .slab.cpu_flush import CpuFlush, FlushByInterrupt, FlushByWork
 from .slab.cpu_partial import CpuPartial, CpuPartialByObjects, CpuPartialBySlabs
 from .slab.lock_variants import CpusAndMemoryLocks, CpusWhereFlushed, NoHotplugLocks, SlabHotplugLocks
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from .slab import Slub
 
 OLDEST = (3, 10)
-NEWEST = (6, 1)
+NEWEST = (6, 12)
 """Releases outside are refused: their SLUB is not this one."""
 
 
@@ -64,6 +65,7 @@ class Kernel:
     hotplug_section: HotplugSection
     cpu_flush: Callable[[Slub], CpuFlush]
     cpu_partial: CpuPartial
+    cache_release: Callable[[Slub], CacheRelease]
     sizing: Sizing
 
 
@@ -90,6 +92,7 @@ ANCESTOR = Kernel(
     hotplug_section=LockMemoryHotplug(),
     cpu_flush=FlushByInterrupt,
     cpu_partial=CpuPartialByObjects(),
+    cache_release=WaitOncePerCaller,
     sizing=SIZING_3_10,
 )
 
@@ -114,6 +117,13 @@ HISTORY: tuple[Patch, ...] = (
         (4, 6),
         "mm/slub: support left redzone",
         lambda kernel: _sized(kernel, left_red_zone=True),
+    ),
+    Patch(
+        "destroy-in-work-item",
+        "657dc2f97220",
+        (4, 11),
+        "slab: remove synchronous rcu_barrier() call in memcg cache release path",
+        lambda kernel: replace(kernel, cache_release=WaitInWorkItem),
     ),
     Patch(
         "free-pointer-middle",
@@ -198,6 +208,13 @@ HISTORY: tuple[Patch, ...] = (
         (6, 7),
         "mm/slub: remove min_objects loop from calculate_order()",
         lambda kernel: _sized(kernel, find_order=order_by_more_waste),
+    ),
+    Patch(
+        "destroy-waits-again",
+        "2eb14c1c2717",
+        (6, 12),
+        "mm, slab: reintroduce rcu_barrier() into kmem_cache_destroy()",
+        lambda kernel: replace(kernel, cache_release=WaitEachTime),
     ),
 )
 """In the order of merging.

@@ -1,8 +1,7 @@
 """Destroying caches.
 
-Mirrors kmem_cache_destroy() of mm/slab_common.c and __kmem_cache_shutdown(), free_partial() of mm/slub.c.  The cache
-of a TYPESAFE_BY_RCU type must outlive the callbacks that free its slabs: an `rcu_barrier` comes between shutdown and
-release, in the calling thread (≤ 4.10, ≥ 6.12; the batching of the releases between comes with its own issue).
+Mirrors kmem_cache_destroy() of mm/slab_common.c and __kmem_cache_shutdown(), free_partial() of mm/slub.c (6.1).  What
+follows when the last slab has gone is in cache_release.py.
 """
 
 from __future__ import annotations
@@ -10,10 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..stack import kernel_name
-from .create import free_kmem_cache_nodes
 from .debug_validate import list_slab_objects
-from .free import kmem_cache_free
-from .geometry import SLAB_TYPESAFE_BY_RCU
 from .node import dec_slabs_node, free_slab, remove_partial
 
 if TYPE_CHECKING:
@@ -24,7 +20,8 @@ if TYPE_CHECKING:
 async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
     """Destroy `cache`, which nobody uses any more; false where objects were left in it, and then it stays as it is.
 
-    May sleep.  The caller guarantees that nobody allocates from the cache concurrently.
+    May sleep.  The caller guarantees that nobody allocates from the cache concurrently, and does not touch it again:
+    from 4.11 to 6.11 a TYPESAFE_BY_RCU cache is still there when this returns.
     """
     machine = slub.machine
     async with slub.variants.slab_locks.destroying(slub), slub.slab_mutex:
@@ -38,15 +35,10 @@ async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
             machine.printk("warning", message)
             machine.remaining_objects(cache.name, listed)
             return False
-        slub.unpublish(cache)
-    if cache.flags & SLAB_TYPESAFE_BY_RCU:
-        await machine.rcu.rcu_barrier()
-    name, address = cache.name, cache.address
-    await free_kmem_cache_nodes(slub, cache)
-    await kmem_cache_free(slub, slub.kmem_cache, address)
-    machine.count("caches_destroyed")
-    if (fire := machine.tracepoints.kmem_cache_destroy.fire) is not None:
-        fire(name, address)
+        slub.delist(cache)
+        ours = await slub.cache_release.retire(cache)
+    if ours:
+        await slub.cache_release.release([cache])
     return True
 
 

@@ -56,6 +56,7 @@ class Slub:
         # Which processors have a slab of a cache, looked at by others: the steps of each of them count.
         self.read_cpu_slabs = Op(OpKind.READ, machine.interleaver.resource("cpu_slab of every cpu"))
         self.cpu_flush = kernel.cpu_flush(self)
+        self.cache_release = kernel.cache_release(self)
         # The boot caches, set by kmem_cache_init.
         self.kmem_cache_node: KmemCache
         self.kmem_cache: KmemCache
@@ -79,11 +80,15 @@ class Slub:
         """All caches in the order of the kernel's list, to which new ones are added at the head."""
         return list(reversed(self.slab_caches))
 
-    def unpublish(self, cache: KmemCache) -> None:
-        """Take a cache off the list and out of sysfs, all its names included; under ``slab_mutex``."""
+    def delist(self, cache: KmemCache) -> None:
+        """Take a cache off the list: nobody will allocate from it or merge with it; under ``slab_mutex``."""
         self.list_changes()
         del self.slab_caches[cache]
         self.mergeable.get(cache.size, {}).pop(cache, None)
+
+    def unlink(self, cache: KmemCache) -> None:
+        """Take a cache out of sysfs, all its names included (``sysfs_slab_unlink``)."""
+        self.list_changes()
         for name in (cache.name, *cache.aliases):
             if self.names.get(name) is cache:
                 del self.names[name]

@@ -1,0 +1,145 @@
+"""From the last slab of a cache to the end of the cache itself: the variants of seed 001.
+
+A slab of a SLAB_TYPESAFE_BY_RCU cache is given back by an RCU callback that still looks at the cache.  The cache must
+outlive every such callback, and only rcu_barrier() waits for callbacks that are queued already:
+
+========== ======================================================================================= ============
+from       who waits                                                                               commit
+========== ======================================================================================= ============
+--         the destroyer, once for all caches that it destroys together
+v4.11      a work item, once for all caches that anybody has queued meanwhile                       657dc2f97220
+v6.12      the destroyer again: caches are not destroyed in bulk any more                           2eb14c1c2717
+========== ======================================================================================= ============
+
+Until it is released a cache keeps its name in sysfs, but is on no list.  After ``slab_mutex`` the destroyer must not
+touch a cache that it has left to the work item.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..stack import kernel_name
+from .create import free_kmem_cache_nodes
+from .flags import SLAB_TYPESAFE_BY_RCU
+from .free import kmem_cache_free
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...actors.worker_pool import WorkItem
+    from .cache import KmemCache
+    from .slub import Slub
+
+
+class CacheRelease(Protocol):
+    """Seam: how caches end that have no slab and are on no list any more."""
+
+    async def retire(self, cache: KmemCache) -> bool:
+        """Under ``slab_mutex``, when `cache` was just taken off the list: whether the caller is to release it."""
+        ...
+
+    async def release(self, caches: Sequence[KmemCache]) -> None:
+        """Without locks: release caches that the caller has destroyed together."""
+        ...
+
+
+@kernel_name("slab_kmem_cache_release")
+async def release_cache(slub: Slub, cache: KmemCache) -> None:
+    """Give back what `cache` itself is made of; nobody knows it any more."""
+    machine = slub.machine
+    name, address = cache.name, cache.address
+    await free_kmem_cache_nodes(slub, cache)
+    await kmem_cache_free(slub, slub.kmem_cache, address)
+    machine.count("caches_destroyed")
+    if (fire := machine.tracepoints.kmem_cache_destroy.fire) is not None:
+        fire(name, address)
+
+
+def _typesafe(caches: Sequence[KmemCache]) -> bool:
+    return any(cache.flags & SLAB_TYPESAFE_BY_RCU for cache in caches)
+
+
+class WaitOncePerCaller:
+    """Up to 4.10."""
+
+    def __init__(self, slub: Slub) -> None:
+        self._slub = slub
+
+    async def retire(self, cache: KmemCache) -> bool:
+        """The caller keeps it on a list of its own."""
+        return True
+
+    async def release(self, caches: Sequence[KmemCache]) -> None:
+        """One barrier if any of them needs it (``release_caches``)."""
+        slub = self._slub
+        if _typesafe(caches):
+            await slub.machine.rcu.rcu_barrier()
+        for cache in caches:
+            slub.unlink(cache)
+            await release_cache(slub, cache)
+
+
+class WaitInWorkItem:
+    """4.11 to 6.11.
+
+    ``slab_caches_to_rcu_destroy`` is protected by ``slab_mutex``.  The work item is pending no more when it begins: what
+    is queued while its barrier runs is the business of the next run, and one run at a time there is.
+    """
+
+    def __init__(self, slub: Slub) -> None:
+        self._slub = slub
+        self._to_destroy: list[KmemCache] = []
+        self._work: WorkItem | None = None
+
+    async def retire(self, cache: KmemCache) -> bool:
+        """Leave it to the work item if callbacks may still look at it."""
+        if not cache.flags & SLAB_TYPESAFE_BY_RCU:
+            return True
+        self._to_destroy.append(cache)
+        workqueues = self._slub.machine.workqueues
+        if self._work is None:
+            self._work = workqueues.make_work("slab_caches_to_rcu_destroy_workfn", self._destroy)
+        await workqueues.queue_work_on(self._slub.machine.smp_processor_id(), self._work)
+        return False
+
+    async def release(self, caches: Sequence[KmemCache]) -> None:
+        """At once: nobody can look at them any more."""
+        for cache in caches:
+            self._slub.unlink(cache)
+            await release_cache(self._slub, cache)
+
+    @kernel_name("slab_caches_to_rcu_destroy_workfn")
+    async def _destroy(self, _: WorkItem) -> None:
+        slub = self._slub
+        async with slub.slab_mutex:
+            caches, self._to_destroy = self._to_destroy, []
+        if not caches:
+            return
+        await slub.machine.rcu.rcu_barrier()
+        slub.machine.counters["largest_destroy_batch"] = max(
+            len(caches), slub.machine.counters.get("largest_destroy_batch", 0)
+        )
+        for cache in caches:
+            slub.unlink(cache)
+            await release_cache(slub, cache)
+
+
+class WaitEachTime:
+    """From 6.12."""
+
+    def __init__(self, slub: Slub) -> None:
+        self._slub = slub
+
+    async def retire(self, cache: KmemCache) -> bool:
+        """It stays the caller's."""
+        return True
+
+    async def release(self, caches: Sequence[KmemCache]) -> None:
+        """Out of sysfs first, then a barrier for each that needs one."""
+        slub = self._slub
+        for cache in caches:
+            slub.unlink(cache)
+            if _typesafe([cache]):
+                await slub.machine.rcu.rcu_barrier()
+            await release_cache(slub, cache)
