@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 $(LINKS): slubloom $(wildcard slubloom/*)
 	rm -rf .dev
 	mkdir -p $(LINKS)
-	for file in slubloom/*.py slubloom/py.typed slubloom/commands slubloom/conform slubloom/explore; do ln -s ../../$$file $(LINKS)/; done
+	for file in slubloom/*.py slubloom/py.typed slubloom/commands slubloom/compare slubloom/conform slubloom/explore; do ln -s ../../$$file $(LINKS)/; done
 	for room in traces topology actors kernel; do ln -s ../../$$room $(LINKS)/$$room; done
 
 run: $(READY)

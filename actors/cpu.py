@@ -47,6 +47,11 @@ COND_RESCHED = Op(OpKind.RESCHEDULE, "cond_resched", admit=_offer, perform=_with
 """Awaited by a thread to let another one have the processor, whatever the preemption model."""
 
 
+SLEEPER_CREDIT_NS = 3_000_000
+WAKEUP_GRANULARITY_NS = 1_000_000
+"""Of the scheduler (CFS up to 6.5, on one processor): a sleeper is placed that much behind, and that much preempts."""
+
+
 class InterruptMailbox(Mailbox):
     """Messages to a processor; they wait while its interrupts are disabled."""
 
@@ -85,11 +90,13 @@ class Cpu(Actor):
         "in_user_mode",
         "irqs_off",
         "mailbox",
+        "min_vruntime_ns",
         "node",
         "offers_processor",
         "on_switch",
         "online",
         "preempt_model",
+        "preempting",
         "qs_needed",
         "queue",
         "runs_threads",
@@ -112,6 +119,8 @@ class Cpu(Actor):
         self.current: KernelThread | None = None
         self.queue: deque[KernelThread] = deque()  # runnable, not current
         self.offers_processor = False  # the current thread is at cond_resched
+        self.preempting: KernelThread | None = None  # woken with so little processor time that it goes first
+        self.min_vruntime_ns = 0  # only grows
         self.irqs_off = 0
         self.in_hardirq = False
         self.in_softirq = False
@@ -181,6 +190,12 @@ class Cpu(Actor):
         """A thread became runnable here."""
         thread.off_cpu = True
         self.queue.append(thread)
+        # Under a clock without costs nobody ever has run for long.  A daemon that never ran has slept since booting.
+        placed = self.min_vruntime_ns - SLEEPER_CREDIT_NS
+        thread.vruntime_ns = placed if thread.daemon and not thread.slice_ns else max(thread.vruntime_ns, placed)
+        current = self.current
+        if current is not None and self._vruntime_ns(current) - thread.vruntime_ns > WAKEUP_GRANULARITY_NS:
+            self.preempting = thread
         if (fire := self.interleaver.tracepoints.sched_waking.fire) is not None:
             fire(thread.comm, thread.pid, 120, self.cpu_id)
         thread.contested = True
@@ -235,6 +250,7 @@ class Cpu(Actor):
         """The current thread is no more on this processor, which is idle until a queued thread steps."""
         previous, self.current = self.current, None
         if previous is not None:
+            previous.vruntime_ns = self._vruntime_ns(previous)
             previous.off_cpu = True
             self._switched(previous, None, preempted=False)
             if self.queue:
@@ -244,21 +260,28 @@ class Cpu(Actor):
         """Make a queued thread current; the previous one, if it could go on, is preempted."""
         previous = self.current
         self.offers_processor = False
+        self.preempting = None
         self.queue.remove(thread)
         preempted = False
         if previous is not None:
+            previous.vruntime_ns = self._vruntime_ns(previous)
             previous.off_cpu = True
             if not previous.blocked:
                 preempted = True
                 self.queue.append(previous)
         thread.off_cpu = False
         thread.slice_ns = self.interleaver.now_ns
+        self.min_vruntime_ns = max(self.min_vruntime_ns, thread.vruntime_ns)
         self.current = thread
         self._switched(previous, thread, preempted=preempted)
         if self.queue:
             self.settle()
         else:
             thread.contested = False
+
+    def _vruntime_ns(self, current: KernelThread) -> int:
+        """Processor time of the current thread up to now."""
+        return current.vruntime_ns + self.clock.ns - current.slice_ns
 
     def _switched(self, previous: KernelThread | None, thread: KernelThread | None, *, preempted: bool) -> None:
         if (fire := self.interleaver.tracepoints.sched_switch.fire) is not None:

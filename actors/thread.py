@@ -25,7 +25,7 @@ class KernelThread(Actor):
 
     waits_visibly: ClassVar[bool] = True
 
-    __slots__ = ("bh_count", "cpu", "preempt_count", "rcu_blocking", "rcu_depth", "slice_ns")
+    __slots__ = ("bh_count", "cpu", "preempt_count", "rcu_blocking", "rcu_depth", "slice_ns", "vruntime_ns")
 
     def __init__(self, cpu: Cpu, name: str, *, pid: int, comm: str | None = None) -> None:
         super().__init__(cpu.interleaver, name, cpu_id=cpu.cpu_id, pid=pid)
@@ -38,6 +38,7 @@ class KernelThread(Actor):
         self.rcu_depth = 0
         self.rcu_blocking = False  # preempted inside a reader: on the list of readers that hold up grace periods
         self.slice_ns = 0  # virtual time at which it last got the processor
+        self.vruntime_ns = 0  # processor time it has had, up to the last switch; sleepers do not fall far behind
         self.off_cpu = True
 
     def block(self) -> None:
@@ -96,9 +97,12 @@ class KernelThread(Actor):
             cpu.enqueue(self)
 
     def turn(self) -> Actor:
-        """The current thread until it has used its time slice, then the first of the queue that may go."""
+        """Who goes on: one whose waking preempts, the current thread until its slice is over, the first of the queue."""
         cpu = self.cpu
         current = cpu.current
+        woken = cpu.preempting
+        if woken is not None and woken.slot >= 0:
+            return woken
         if current is not None and current.slot >= 0 and self.clock.ns - current.slice_ns < cpu.slice_max_ns:
             return current
         return next((thread for thread in cpu.queue if thread.slot >= 0), current or self)

@@ -82,6 +82,7 @@ def boot(
     kernel = checkout(wanted.release, wanted.apply, wanted.revert, folder=folder)
     machine = Machine(interleaver, release=wanted.release, stop_at_violation=stop_at_violation)
     machine.log = log
+    machine.voluntary = wanted.preempt == "voluntary"
     interleaver.on_deadlock = lambda stuck: report_deadlock(machine, stuck)
     enable_sanitizers(machine, wanted.sanitizers)
     machine.jiffy_ns = jiffy_ns = 1_000_000_000 // wanted.hz

@@ -53,6 +53,7 @@ class Machine:
         self.taints: dict[str, None] = {}  # letters, once something made the kernel doubtful
         self.jiffy_ns = 4_000_000
         self.booting = True
+        self.voluntary = False  # preemption only where the kernel says so, which every might_sleep() does
         self._next_static = STATIC_BASE
         self._next_pid = FIRST_PID
         # Subsystems, set by boot.

@@ -26,6 +26,7 @@ UNUSABLE, INTERNAL, INTERRUPTED = 2, 3, 130
 COMMANDS = {
     "run": "Boot a topology file, run it, report.",
     "explore": "Search schedules for a violation.",
+    "compare": "One scenario under several kernels, in one table.",
     "replay": "The same run again, from a token or a trace.",
     "trace": "Look into recorded traces: cat, stats.",
     "topology": "Topology files: check, import, schema.",

@@ -34,8 +34,11 @@ ViolationKind = Literal[
     "kernel-bug",
 ]
 Release = Annotated[str, StringConstraints(pattern=r"^v\d{1,2}\.\d{1,3}(\.\d{1,3})?$")]
+ComparedKernel = Annotated[
+    str, StringConstraints(max_length=1024, pattern=r"^v\d{1,2}\.\d{1,3}(\.\d{1,3})?([+-].+)?$")
+]
 INSTANCES_MAX = 4096
-NOT_RUN = ("title", "description", "machine", "kernel", "explore", "expect")
+NOT_RUN = ("title", "description", "machine", "kernel", "explore", "compare", "expect")
 """Sections that have a digest of their own, or no part in what a run does."""
 
 
@@ -122,6 +125,16 @@ class ExploreSection(Model):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class CompareSection(Model):
+    """``[compare]``: under which kernels this scenario is best compared, and whose lock times are of interest.
+
+    A kernel is a release, with patches to apply behind ``+`` and to leave out behind ``-``: ``v5.11+666716fd267d``.
+    """
+
+    releases: tuple[ComparedKernel, ...] = ()
+    locks: tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...] = ()
+
+
 class ExpectWhere(Model):
     """``[[expect.where]]``: for one release, or from one to another, both included."""
 
@@ -166,6 +179,7 @@ class Scenario(Model):
     tasks: tuple[TaskSection, ...] = Field(default=(), alias="task")
     events: tuple[EventSection, ...] = Field(default=(), alias="event")
     explore: ExploreSection = ExploreSection()
+    compare: CompareSection = CompareSection()
     expect: ExpectSection = ExpectSection()
     source: str | None = Field(default=None, exclude=True)
 
@@ -188,6 +202,8 @@ class Scenario(Model):
         document = self.model_dump(mode="json", by_alias=True)
         if not self.machine.slabinfo:
             del document["machine"]["slabinfo"]
+        if self.compare == CompareSection():
+            del document["compare"]
         return document
 
     @cached_property

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...actors import COND_RESCHED
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
 
 
 READ = 2
@@ -29,3 +31,9 @@ class _Nothing:
 
 
 NOTHING = _Nothing()
+
+
+async def after_others(take: Callable[[], Awaitable[None]]) -> None:
+    """``might_sleep()`` where preemption is voluntary: whoever waits for the processor may have it before `take`."""
+    await COND_RESCHED
+    await take()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import CONTENDED_MUTEX, TRYLOCK
+from .base import CONTENDED_MUTEX, TRYLOCK, after_others
 from .exclusive import ExclusiveLock
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class Mutex(ExclusiveLock):
 
     def lock(self) -> Awaitable[None]:
         """Take the mutex; may sleep (``mutex_lock``)."""
+        if self.machine.voluntary and self.machine.this_cpu.queue:
+            return after_others(self._announce_and_acquire)
+        return self._announce_and_acquire()
+
+    def _announce_and_acquire(self) -> Awaitable[None]:
         fire = self._acquire_point.fire
         if fire is not None:
             fire(0, self.name, self.address)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ...actors import Actor, Op, OpKind
-from .base import CONTENDED_PERCPU, CONTENDED_READ, CONTENDED_WRITE, READ, TRYLOCK, WRITE
+from .base import CONTENDED_PERCPU, CONTENDED_READ, CONTENDED_WRITE, READ, TRYLOCK, WRITE, after_others
 from .shared import SharedLock
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class PercpuRwsem(SharedLock):
 
     def down_read(self) -> Awaitable[None]:
         """Take the read side; waits while a writer holds it or waits (``percpu_down_read``)."""
+        if self.machine.voluntary and self.machine.this_cpu.queue:
+            return after_others(self._announce_down_read)
+        return self._announce_down_read()
+
+    def _announce_down_read(self) -> Awaitable[None]:
         self.announce(READ)
         return self._read
 

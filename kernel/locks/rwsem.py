@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Actor, Op, OpKind
-from .base import CONTENDED_READ, CONTENDED_WRITE, READ, TRYLOCK, WRITE
+from .base import CONTENDED_READ, CONTENDED_WRITE, READ, TRYLOCK, WRITE, after_others
 from .shared import SharedLock
 
 if TYPE_CHECKING:
@@ -49,11 +49,21 @@ class RwSemaphore(SharedLock):
 
     def down_read(self) -> Awaitable[None]:
         """Take the read side; may sleep."""
+        if self.machine.voluntary and self.machine.this_cpu.queue:
+            return after_others(self._announce_down_read)
+        return self._announce_down_read()
+
+    def _announce_down_read(self) -> Awaitable[None]:
         self.announce(READ)
         return self._down_read
 
     def down_write(self) -> Awaitable[None]:
         """Take the write side; may sleep."""
+        if self.machine.voluntary and self.machine.this_cpu.queue:
+            return after_others(self._announce_down_write)
+        return self._announce_down_write()
+
+    def _announce_down_write(self) -> Awaitable[None]:
         self.announce(WRITE)
         return self._down_write
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import load_scenario, scenario_options
+from .options import JOBS_MAX, load_scenario, processors, scenario_options
 from .progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from ..token import Origin
     from ..topology import Scenario
 
-JOBS_MAX = 256
 FAILURES_SHOWN = 3
 
 
@@ -88,7 +86,7 @@ def command(  # the options are described where they are declared
         schedules=schedules,
         budget_s=budget_s,
         seed=scenario.explore.seed if seed is None else seed,
-        jobs=jobs or _processors(),
+        jobs=jobs or processors(),
         find_all=find_all,
         steps_max=steps_max,
     )
@@ -97,11 +95,6 @@ def command(  # the options are described where they are declared
 
         return run_audit(scenario, origin, options, as_json=as_json)
     return _explore(scenario, origin, options, exhaustive=exhaustive, explain=explain, as_json=as_json)
-
-
-def _processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _known(strategy: str, place: str) -> str:

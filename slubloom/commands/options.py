@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from ..topology import Scenario
 
 F = TypeVar("F", bound="Callable[..., Any]")
+
+JOBS_MAX = 256
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _paths(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:

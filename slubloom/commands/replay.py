@@ -97,7 +97,7 @@ def _changes(recorded: Recorded, scenario: Scenario) -> Iterator[str]:
 def _differences(place: str, then: Any, now: Any) -> Iterator[str]:
     if isinstance(then, dict) and isinstance(now, dict):
         for key in [*then, *(key for key in now if key not in then)]:
-            if place or key not in ("title", "description", "explore", "expect"):
+            if place or key not in ("title", "description", "explore", "compare", "expect"):
                 yield from _differences(f"{place}.{key}" if place else str(key), then.get(key), now.get(key))
     elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
         for number, (first, second) in enumerate(zip(then, now, strict=True)):

@@ -7,53 +7,27 @@ import lzma
 import re
 from errno import EACCES, EINVAL, EISDIR, ENOENT, ENOTDIR, ERANGE
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from slubloom.actors import BareInterleaver, Outcome, RunLimits
-from slubloom.actors.strategies import Pos, RandomWalk
-from slubloom.kernel.afterwards import NotThereError, UnreadableError, read_afterwards
 from slubloom.kernel.files import read_file, write_file
-from slubloom.kernel.memory import free_structure
 from slubloom.kernel.pages import GFP_KERNEL
-from slubloom.kernel.sanitizers.footprint import audited
-from slubloom.kernel.slab import sysfs_counts, sysfs_writes
 from slubloom.kernel.slab.allocate import kmem_cache_alloc_node
 from slubloom.kernel.slab.create import kmem_cache_create
 from slubloom.kernel.slab.flags import SLAB_RED_ZONE
 from slubloom.kernel.slab.free import kmem_cache_free
 from slubloom.kernel.slab.procfs import HEADER, slabinfo_line
-from slubloom.kernel.slab.sysfs import ATTRIBUTES, STATISTICS, STORES, attributes
-from slubloom.topology import loads
+from slubloom.kernel.slab.sysfs import ATTRIBUTES, STATISTICS, attributes
 from slubloom.topology.slabinfo import parse_slabinfo
 
-from slubloom.explore.subject import ScenarioSubject
-
 from ..helpers import TWO_NODES, booted, run, start
+from .reading import STATS, some_objects, story
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from slubloom.kernel import Machine
 
 BOOT = Path(__file__).parents[3].parent / "shared" / "real-kernel" / "boot"
 recorded = pytest.mark.skipif(not BOOT.is_dir(), reason="the recorded kernel is not beside this checkout")
-STATS = "\n[kernel]\nslub_stats = true\n"
-
-
-def story(function: Callable[[Machine], Awaitable[None]], more: str = "", *, cpu: int = 0, **options: Any) -> Machine:
-    """Run `function` on processor `cpu` of a machine with two nodes and four processors, to the end."""
-    machine = booted(text=TWO_NODES + more, **options)
-    start(machine, cpu, "story", lambda: function(machine))
-    assert run(machine) is Outcome.FINISHED
-    return machine
-
-
-async def some_objects(machine: Machine) -> tuple[Any, list[int]]:
-    """A cache of 16 objects a slab, 40 of them allocated on processor 0: two full slabs, and its own with 8 in use."""
-    cache = await kmem_cache_create(machine.slab, "x", 256)
-    assert cache is not None
-    return cache, [await kmem_cache_alloc_node(machine.slab, cache, GFP_KERNEL, 0) or 0 for _ in range(40)]
 
 
 async def texts(machine: Machine, *names: str) -> list[str]:
@@ -398,157 +372,3 @@ def test_a_cache_under_debugging_keeps_no_partial_slabs_on_processors_and_can_be
         assert await write_file(machine, "/sys/kernel/slab/x/validate", "0") == -EINVAL
 
     assert story(body, '[kernel.boot]\nslub_debug = "FZPU"\n').violations == []
-
-
-# --- while others allocate and free
-
-
-def busy(debug: str) -> str:
-    """A topology in which all files are read and written while two processors allocate and free."""
-    values = {"cpu_partial": "30", "min_partial": "2", "remote_node_defrag_ratio": "50", "shrink": "1", "validate": "1"}
-    paths = [f"/sys/kernel/slab/shared/{name}" for name in (*ATTRIBUTES, *STATISTICS)]
-    paths += ["/proc/slabinfo", "/proc/zoneinfo", "/proc/buddyinfo", "/sys/kernel/slab", "/sys/kernel/slab/shared"]
-    reads = ", ".join(f'{{op = "read", path = "{path}"}}' for path in paths)
-    writes = ", ".join(
-        f'{{op = "write", path = "/sys/kernel/slab/shared/{name}", value = "{values.get(name, 0)}"}}'
-        for name in (*STORES, *STATISTICS)
-    )
-    use = (
-        '{op = "kmem_cache_alloc", cache = "shared", count = 60, bag = "b{task}"},'
-        ' {op = "kmem_cache_free", cache = "shared", bag = "b{task}"}'
-    )
-    return f"""{TWO_NODES}{STATS}{debug}
-[[cache]]
-name = "shared"
-size = 700
-[[task]]
-name = "user"
-instances = 2
-cpu = [0, 2]
-program = [{{op = "repeat", count = 2, program = [{use}]}}, {{op = "kmem_cache_create", cache = "n{{task}}", size = 9}}]
-[[task]]
-name = "cat"
-cpu = 1
-program = [{{op = "repeat", count = 2, program = [{reads}]}}]
-[[task]]
-name = "echo"
-cpu = 3
-program = [{{op = "repeat", count = 2, program = [{writes}]}}]
-"""
-
-
-def audit(text: str, strategy: Any, **options: Any) -> list[str]:
-    interleaver = BareInterleaver(strategy, limits=RunLimits(300_000))
-    with audited(interleaver) as footprints:
-        ScenarioSubject(loads(text, **options)).begin(interleaver)
-        assert interleaver.run_bare() is Outcome.FINISHED
-    return list(footprints.errors)
-
-
-@pytest.mark.parametrize(
-    ("release", "debug"), [("v6.1", ""), ("v5.15", ""), ("v4.5", ""), ("v6.1", '[kernel.boot]\nslub_debug = "FZPU"')]
-)
-def test_every_step_of_reading_and_writing_declares_what_it_touches(release: str, debug: str) -> None:
-    assert audit(busy(debug), RandomWalk(1), release=release) == []
-    assert audit(busy(debug), Pos(1), release=release) == []
-
-
-def test_a_tunable_changed_without_declaring_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silently(*_: Any) -> None: ...
-
-    monkeypatch.setattr(sysfs_writes, "_about_to_change", silently)
-    errors = audit(busy(""), RandomWalk(1))
-    assert any(error.startswith("KmemCache.min_partial: ") for error in errors)
-
-
-def test_processors_looked_at_without_declaring_it_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silently(_: Any, cpus: Any, *__: Any) -> list[Any]:
-        return list(cpus)
-
-    monkeypatch.setattr(sysfs_counts, "_look_at", silently)
-    errors = audit(busy(""), RandomWalk(1))
-    assert any(error.startswith(("KmemCacheCpu.slab: ", "KmemCacheCpu.partial: ")) for error in errors)
-
-
-# --- when the run is over
-
-
-def test_what_is_read_afterwards_is_what_the_last_task_read() -> None:
-    seen: dict[str, str | int] = {}
-    names = ("objects", "cpu_slabs", "slabs_cpu_partial", "aliases", "alloc_slab", "min_partial")
-    paths = ["/proc/slabinfo", "/proc/buddyinfo", "/proc/zoneinfo", *(f"/sys/kernel/slab/x/{name}" for name in names)]
-
-    async def body(machine: Machine) -> None:
-        cache, objects = await some_objects(machine)
-        await kmem_cache_free(machine.slab, cache, objects[0])
-        for path in paths:
-            seen[path] = await read_file(machine, path)
-
-    machine = story(body, STATS)
-    assert {path: read_afterwards(machine, path) for path in paths} == seen
-
-
-def test_reading_afterwards_leaves_no_trace() -> None:
-    async def body(machine: Machine) -> None:
-        await some_objects(machine)
-
-    machine = story(body)
-    records: list[Any] = []
-    machine.tracepoints.attach("*", records.append)
-    interleaver = machine.interleaver
-    before = interleaver.steps, interleaver.now_ns, list(interleaver.tape), dict(machine.counters), interleaver.running
-    read_afterwards(machine, "/proc/slabinfo")
-    with pytest.raises(NotThereError):
-        read_afterwards(machine, "/sys/kernel/slab/nix/objects")
-    after = interleaver.steps, interleaver.now_ns, list(interleaver.tape), dict(machine.counters), interleaver.running
-    assert before == after
-    assert records == []
-    assert not machine.slab.slab_mutex.is_locked
-
-
-def test_a_lock_that_is_still_held_is_named_with_its_holder() -> None:
-    async def body(machine: Machine) -> None:
-        await some_objects(machine)
-        await machine.slab.slab_mutex.lock()
-        await machine.slab.names["x"].node[1].list_lock.lock()
-
-    machine = story(body)
-    with pytest.raises(UnreadableError, match=r"^slab_mutex is held by story/\d+$"):
-        read_afterwards(machine, "/proc/slabinfo")
-    with pytest.raises(UnreadableError, match=r"^&n->list_lock is held by story/\d+$"):
-        read_afterwards(machine, "/sys/kernel/slab/x/objects")
-    assert read_afterwards(machine, "/sys/kernel/slab/x/slabs") == "3 N0=3\n"
-
-
-def test_memory_that_was_freed_meanwhile_is_not_shown_and_no_new_violation() -> None:
-    async def body(machine: Machine) -> None:
-        cache, _ = await some_objects(machine)
-        free_structure(cache.node[0])
-
-    machine = story(body)
-    with pytest.raises(
-        UnreadableError, match="reading it is a violation: BUG: KASAN: use-after-free in show_slab_objects"
-    ):
-        read_afterwards(machine, "/sys/kernel/slab/x/slabs")
-    assert machine.violations == []
-
-
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ("/sys/kernel/slab/kmem_cash/objects", "no cache kmem_cash at the end of the run; did you mean kmem_cache or"),
-        (
-            "/sys/kernel/slab/q/objects",
-            "there is no cache q at the end of the run; there are: kmem_cache, kmem_cache_node",
-        ),
-        ("/sys/kernel/slab/x/alloc_slab", "a cache has no such file unless kernel.slub_stats is on; it has: aliases, "),
-        ("/proc/nix", "there is no such file"),
-    ],
-)
-def test_what_is_not_there_afterwards_is_said_with_what_there_is(path: str, said: str) -> None:
-    async def body(machine: Machine) -> None:
-        await some_objects(machine)
-
-    with pytest.raises(NotThereError) as caught:
-        read_afterwards(story(body), path)
-    assert said in str(caught.value)
