@@ -34,9 +34,7 @@ ViolationKind = Literal[
     "kernel-bug",
 ]
 Release = Annotated[str, StringConstraints(pattern=r"^v\d{1,2}\.\d{1,3}(\.\d{1,3})?$")]
-ComparedKernel = Annotated[
-    str, StringConstraints(max_length=1024, pattern=r"^v\d{1,2}\.\d{1,3}(\.\d{1,3})?([+-].+)?$")
-]
+ComparedKernel = Annotated[str, StringConstraints(max_length=1024, pattern=r"^v\d{1,2}\.\d{1,3}(\.\d{1,3})?([+-].+)?$")]
 INSTANCES_MAX = 4096
 NOT_RUN = ("title", "description", "machine", "kernel", "explore", "compare", "expect")
 """Sections that have a digest of their own, or no part in what a run does."""

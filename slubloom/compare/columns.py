@@ -96,7 +96,9 @@ def _patches(text: str, at: int) -> Iterator[tuple[str, str]]:
         sign, rest = text[at], text[at + 1 :]
         name = _first_name(rest)
         if not name:
-            raise ColumnError(f"column {text!r}: expected a patch behind {sign!r}, such as 666716fd267d or ./my_patch.py")
+            raise ColumnError(
+                f"column {text!r}: expected a patch behind {sign!r}, such as 666716fd267d or ./my_patch.py"
+            )
         yield sign, name
         at += 1 + len(name)
 

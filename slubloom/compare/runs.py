@@ -43,25 +43,23 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run to be made: `column` is its place among the columns."""
+    """One run to be made: of `column`, which is number ``number`` of the columns."""
 
-    column: int
+    number: int
+    column: Column
     seed: int
-    scenario: Scenario
-    token: str
-    strategy: str
-    steps_max: int
+    options: Options
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run that is over.
+    """One run that is over, of column ``number``.
 
-    ``unusable`` says why the topology cannot be booted, ``failure`` what went wrong in us or in a patch file; then there
-    are no figures.
+    ``unusable`` says why the topology cannot be booted, ``failure`` what went wrong in us or in a patch file; there are
+    no figures then.
     """
 
-    column: int
+    number: int
     seed: int
     outcome: Outcome = Outcome.FAILED
     violations: tuple[Violation, ...] = ()
@@ -94,38 +92,29 @@ class _Measured:
 
 def make_jobs(columns: Sequence[Column], options: Options) -> list[Job]:
     """Every run there is to make; those of one seed together, so that columns can be compared early."""
-    return [
-        Job(
-            number,
-            seed,
-            column.scenario,
-            make_token(options.strategy, seed, column.scenario.section_digests, column.origin),
-            options.strategy,
-            options.steps_max,
-        )
-        for seed in options.seeds
-        for number, column in enumerate(columns)
-    ]
+    return [Job(number, column, seed, options) for seed in options.seeds for number, column in enumerate(columns)]
 
 
 def measure(job: Job) -> Run:
     """Make one run; what goes wrong is part of the result, not an exception."""
-    subject = _Measured(job.scenario)
+    options, scenario = job.options, job.column.scenario
+    subject = _Measured(scenario)
     try:
         with many_schedules():
-            pilot = Pilot(ScenarioSubject(job.scenario)).profile if needs_pilot(job.strategy) else None
-            strategy = make_strategy(job.strategy, job.seed, pilot)
-            interleaver, violations = run_subject(subject, strategy, steps_max=job.steps_max)
-    except Exception as error:  # whatever it is, the other columns are run and it is reported
+            pilot = Pilot(ScenarioSubject(scenario)).profile if needs_pilot(options.strategy) else None
+            strategy = make_strategy(options.strategy, job.seed, pilot)
+            interleaver, violations = run_subject(subject, strategy, steps_max=options.steps_max)
+    except Exception as error:  # whatever it is, the other columns are run, and it is told
         if getattr(error, "exit_status", None) is not None:
-            return Run(job.column, job.seed, unusable=str(error))
-        return Run(job.column, job.seed, failure=innermost(error))
+            return Run(job.number, job.seed, unusable=str(error))
+        return Run(job.number, job.seed, failure=innermost(error))
+    found = signature(violations[0]) if violations else ""
     return Run(
-        job.column,
+        job.number,
         job.seed,
         interleaver.outcome or Outcome.FAILED,
         tuple(violations),
-        _with_finding(job.token, violations),
+        make_token(options.strategy, job.seed, scenario.section_digests, job.column.origin, found=found),
         {**subject.events.figures()._asdict(), "steps": interleaver.steps, "time_ns": interleaver.now_ns},
         subject.locks.figures(interleaver.now_ns),
         dict(sorted(subject.machine.counters.items())),
