@@ -14,8 +14,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .memcg.deactivation import ShrinkLater, WaitForEachCache, WaitOnce
+from .memcg.deferred import kmem_cache_queue, system_queue
+from .memcg.dying import Dying, MarkedFirst, MarkedWhenUnused, NotMarked
+from .memcg.objects import ObjectOwners
+from .memcg.reparenting import ReparentedCaches
 from .memory_hotplug import HotplugSection, LockMemoryHotplug, MemHotplugBegin
-from .slab.cache_release import CacheRelease, WaitEachTime, WaitInWorkItem, WaitOncePerCaller
+from .slab.cache_release import (
+    CacheRelease,
+    NeverPutKobject,
+    UnlinkThenWaitInWorkItem,
+    WaitEachTime,
+    WaitInWorkItem,
+    WaitOncePerCaller,
+)
 from .slab.cpu_flush import CpuFlush, FlushByInterrupt, FlushByWork
 from .slab.cpu_partial import CpuPartial, CpuPartialByObjects, CpuPartialBySlabs
 from .slab.lock_variants import CpusAndMemoryLocks, CpusWhereFlushed, NoHotplugLocks, SlabHotplugLocks
@@ -42,6 +54,9 @@ from .slab.sizing import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .memcg import Cgroups, KmemMemcg
+    from .memcg.child_caches import PerMemcgCaches
+    from .memcg.deferred import Deferred, Queue
     from .slab import Slub
 
 OLDEST = (3, 10)
@@ -66,6 +81,9 @@ class Kernel:
     cpu_flush: Callable[[Slub], CpuFlush]
     cpu_partial: CpuPartial
     cache_release: Callable[[Slub], CacheRelease]
+    kmem_memcg: Callable[[Cgroups, Slub], KmemMemcg]
+    memcg_creation_queue: Callable[[Deferred], Queue]
+    memcg_dying: Callable[[PerMemcgCaches], Dying]
     sizing: Sizing
 
 
@@ -93,6 +111,9 @@ ANCESTOR = Kernel(
     cpu_flush=FlushByInterrupt,
     cpu_partial=CpuPartialByObjects(),
     cache_release=WaitOncePerCaller,
+    kmem_memcg=WaitForEachCache,
+    memcg_creation_queue=system_queue,
+    memcg_dying=NotMarked,
     sizing=SIZING_3_10,
 )
 
@@ -119,6 +140,20 @@ HISTORY: tuple[Patch, ...] = (
         lambda kernel: _sized(kernel, left_red_zone=True),
     ),
     Patch(
+        "memcg-cache-workqueue",
+        "",
+        (4, 10),
+        "mm: memcontrol: use special workqueue for creating per-memcg caches",
+        lambda kernel: replace(kernel, memcg_creation_queue=kmem_cache_queue),
+    ),
+    Patch(
+        "deactivate-waits-once",
+        "89e364db71fb",
+        (4, 10),
+        "slub: move synchronize_sched out of slab_mutex on shrink",
+        lambda kernel: replace(kernel, kmem_memcg=WaitOnce),
+    ),
+    Patch(
         "destroy-in-work-item",
         "657dc2f97220",
         (4, 11),
@@ -126,11 +161,53 @@ HISTORY: tuple[Patch, ...] = (
         lambda kernel: replace(kernel, cache_release=WaitInWorkItem),
     ),
     Patch(
+        "deactivate-later",
+        "01fb58bcba63",
+        (4, 11),
+        "slab: remove synchronous synchronize_sched() from memcg cache deactivation path",
+        lambda kernel: replace(kernel, kmem_memcg=ShrinkLater),
+    ),
+    Patch(
+        "memcg-root-dying",
+        "92ee383f6daa",
+        (4, 18),
+        "mm: fix race between kmem_cache destroy, create and deactivate",
+        lambda kernel: replace(kernel, memcg_dying=MarkedFirst),
+    ),
+    Patch(
+        "unlink-cache-first",
+        "d50d82faa0c9",
+        (4, 18),
+        "slub: fix failure when we delete and create a slab cache",
+        lambda kernel: replace(kernel, cache_release=UnlinkThenWaitInWorkItem),
+    ),
+    Patch(
         "free-pointer-middle",
         "3202fa62fb43",
         (5, 7),
         "slub: relocate freelist pointer to middle of object",
         lambda kernel: _sized(kernel, free_pointer=free_pointer_middle),
+    ),
+    Patch(
+        "reparent-memcg-caches",
+        "fb2f2b0adb98",
+        (5, 3),
+        "mm: memcg/slab: reparent memcg kmem_caches on cgroup removal",
+        lambda kernel: replace(kernel, kmem_memcg=ReparentedCaches),
+    ),
+    Patch(
+        "memcg-root-dying-when-unused",
+        "d38a2b7a9c93",
+        (5, 8),
+        "mm: memcg/slab: fix memory leak at non-root kmem_cache destroy",
+        lambda kernel: replace(kernel, memcg_dying=MarkedWhenUnused),
+    ),
+    Patch(
+        "single-set-of-caches",
+        "10befea91b61",
+        (5, 9),
+        "mm: memcg/slab: use a single set of kmem_caches for all allocations",
+        lambda kernel: replace(kernel, kmem_memcg=ObjectOwners),
     ),
     Patch(
         "order-by-online-cpus",
@@ -196,6 +273,13 @@ HISTORY: tuple[Patch, ...] = (
         lambda kernel: _sized(kernel, track_size=TRACK_WITH_HANDLE),
     ),
     Patch(
+        "delete-kobject-unlocked",
+        "0495e337b703",
+        (6, 0),
+        "mm/slab_common: Deleting kobject in kmem_cache_destroy() without holding slab_mutex/cpu_hotplug_lock",
+        lambda kernel: replace(kernel, cache_release=WaitInWorkItem),
+    ),
+    Patch(
         "kmalloc-requested-size",
         "6edf2576a6cc",
         (6, 1),
@@ -216,10 +300,18 @@ HISTORY: tuple[Patch, ...] = (
         "mm, slab: reintroduce rcu_barrier() into kmem_cache_destroy()",
         lambda kernel: replace(kernel, cache_release=WaitEachTime),
     ),
+    Patch(
+        "unlink-cache-at-once-rc",
+        "4ec10268ed98",
+        None,
+        "mm, slab: unlink slabinfo, sysfs and debugfs immediately",
+        lambda kernel: replace(kernel, cache_release=NeverPutKobject),
+    ),
 )
 """In the order of merging.
 
-Some stand for their series: 7e1fa93deff4 also for 59450bbc12be, which stopped taking the CPU lock, 3202fa62fb43 for
+Some stand for their series: fb2f2b0adb98 also for f0a3a24b532d, which made caches of cgroups count their pages,
+10befea91b61 for 9855609bde03, which did the same to accounted caches, 7e1fa93deff4 also for 59450bbc12be, which stopped taking the CPU lock, 3202fa62fb43 for
 89b83f282d8b, e41a49fadbc8 for 74c1d3e08153, 0fe2735d5e2e for 5886fc82b6e3.
 """
 

@@ -120,7 +120,9 @@ _SLUBLOOM_EVENTS = {
     "slab": """
         kmem_cache_create: string name, void * ptr, unsigned int object_size, unsigned int size, unsigned int align,
             unsigned long flags, unsigned int order, unsigned int objects
+        kmem_cache_shutdown: string name, void * ptr
         kmem_cache_destroy: string name, void * ptr
+        sysfs_slab_unlink: string name
         kmem_cache_node_alloc: string name, int node, void * ptr
         kmem_cache_node_free: string name, int node, void * ptr
         slab_new: string name, unsigned long pfn, unsigned int order, unsigned int objects, int node

@@ -230,7 +230,9 @@ class Tracepoints:
     actor_end: Tracepoint
     # slab
     kmem_cache_create: Tracepoint
+    kmem_cache_shutdown: Tracepoint
     kmem_cache_destroy: Tracepoint
+    sysfs_slab_unlink: Tracepoint
     kmem_cache_node_alloc: Tracepoint
     kmem_cache_node_free: Tracepoint
     slab_new: Tracepoint

@@ -8,16 +8,18 @@ from       who waits                                                            
 ========== ======================================================================================= ============
 --         the destroyer, once for all caches that it destroys together
 v4.11      a work item, once for all caches that anybody has queued meanwhile                       657dc2f97220
+v4.18      the same, but the destroyer takes the cache out of sysfs, under ``slab_mutex``            d50d82faa0c9
+v6.0       the same, and the work item takes the cache out of sysfs again, without that lock         0495e337b703
 v6.12      the destroyer again: caches are not destroyed in bulk any more                           2eb14c1c2717
 ========== ======================================================================================= ============
 
-Until it is released a cache keeps its name in sysfs, but is on no list.  After ``slab_mutex`` the destroyer must not
+As long as it is in sysfs a cache keeps its name, though it is on no list.  After ``slab_mutex`` the destroyer must not
 touch a cache that it has left to the work item.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ..stack import kernel_name
 from .create import free_kmem_cache_nodes
@@ -50,6 +52,8 @@ async def release_cache(slub: Slub, cache: KmemCache) -> None:
     machine = slub.machine
     name, address = cache.name, cache.address
     await free_kmem_cache_nodes(slub, cache)
+    if slub.memcg is not None:
+        await slub.memcg.release(cache)
     await kmem_cache_free(slub, slub.kmem_cache, address)
     machine.count("caches_destroyed")
     if (fire := machine.tracepoints.kmem_cache_destroy.fire) is not None:
@@ -81,11 +85,13 @@ class WaitOncePerCaller:
 
 
 class WaitInWorkItem:
-    """4.11 to 6.11.
+    """4.11 to 4.17, and 6.0 to 6.11.
 
     ``slab_caches_to_rcu_destroy`` is protected by ``slab_mutex``.  The work item is pending no more when it begins: what
     is queued while its barrier runs is the business of the next run, and one run at a time there is.
     """
+
+    unlinks_at_once: ClassVar[bool] = False
 
     def __init__(self, slub: Slub) -> None:
         self._slub = slub
@@ -94,6 +100,8 @@ class WaitInWorkItem:
 
     async def retire(self, cache: KmemCache) -> bool:
         """Leave it to the work item if callbacks may still look at it."""
+        if self.unlinks_at_once:
+            self._slub.unlink(cache)
         if not cache.flags & SLAB_TYPESAFE_BY_RCU:
             return True
         self._to_destroy.append(cache)
@@ -106,7 +114,8 @@ class WaitInWorkItem:
     async def release(self, caches: Sequence[KmemCache]) -> None:
         """At once: nobody can look at them any more."""
         for cache in caches:
-            self._slub.unlink(cache)
+            if not self.unlinks_at_once:
+                self._slub.unlink(cache)
             await release_cache(self._slub, cache)
 
     @kernel_name("slab_caches_to_rcu_destroy_workfn")
@@ -120,9 +129,13 @@ class WaitInWorkItem:
         slub.machine.counters["largest_destroy_batch"] = max(
             len(caches), slub.machine.counters.get("largest_destroy_batch", 0)
         )
-        for cache in caches:
-            slub.unlink(cache)
-            await release_cache(slub, cache)
+        await self.release(caches)
+
+
+class UnlinkThenWaitInWorkItem(WaitInWorkItem):
+    """4.18 to 5.19: the name is free when the destroyer returns."""
+
+    unlinks_at_once: ClassVar[bool] = True
 
 
 class WaitEachTime:
@@ -143,3 +156,19 @@ class WaitEachTime:
             if _typesafe([cache]):
                 await slub.machine.rcu.rcu_barrier()
             await release_cache(slub, cache)
+
+
+class NeverPutKobject(WaitEachTime):
+    """4ec10268ed98, as it first was: the release that does not know sysfs is taken, and the cache itself is never freed.
+
+    Nothing puts the last reference of its kobject (77ced98f0f03 before 6.12).
+    """
+
+    async def release(self, caches: Sequence[KmemCache]) -> None:
+        """All but the last step."""
+        slub = self._slub
+        for cache in caches:
+            slub.unlink(cache)
+            if _typesafe([cache]):
+                await slub.machine.rcu.rcu_barrier()
+            await free_kmem_cache_nodes(slub, cache)

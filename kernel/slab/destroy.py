@@ -23,28 +23,49 @@ async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
     May sleep.  The caller guarantees that nobody allocates from the cache concurrently, and does not touch it again:
     from 4.11 to 6.11 a TYPESAFE_BY_RCU cache is still there when this returns.
     """
+    return await (destroy_cache(slub, cache) if slub.memcg is None else slub.memcg.destroy(cache))
+
+
+@kernel_name("kmem_cache_destroy")
+async def destroy_cache(slub: Slub, cache: KmemCache) -> bool:
+    """Destroy a cache that no cgroup has caches of."""
     machine = slub.machine
+    ours: list[KmemCache] = []
     async with slub.variants.slab_locks.destroying(slub), slub.slab_mutex:
         cache.refcount -= 1
         if cache.refcount:
             return True
         listed: list[str] = []
-        if await shutdown_cache(slub, cache, listed):
+        if await retire_cache(slub, cache, ours, listed):
             cache.refcount += 1
             message = f"kmem_cache_destroy {cache.name}: Slab cache still has objects"
             machine.printk("warning", message)
             machine.remaining_objects(cache.name, listed)
             return False
-        slub.delist(cache)
-        ours = await slub.cache_release.retire(cache)
     if ours:
-        await slub.cache_release.release([cache])
+        await slub.cache_release.release(ours)
     return True
+
+
+@kernel_name("shutdown_cache")
+async def retire_cache(slub: Slub, cache: KmemCache, ours: list[KmemCache], listed: list[str]) -> bool:
+    """Shut a cache down and take it off the list, under ``slab_mutex``; whether it has objects, and then it stays.
+
+    What the caller is to release, once it holds no lock, is added to `ours`.
+    """
+    if await shutdown_cache(slub, cache, listed):
+        return True
+    slub.delist(cache)
+    if await slub.cache_release.retire(cache):
+        ours.append(cache)
+    return False
 
 
 @kernel_name("__kmem_cache_shutdown")
 async def shutdown_cache(slub: Slub, cache: KmemCache, listed: list[str]) -> bool:
     """Give back every slab; whether some could not be.  What is left in partial slabs is told in `listed`."""
+    if (fire := slub.machine.tracepoints.kmem_cache_shutdown.fire) is not None:
+        fire(cache.name, cache.address)
     await slub.cpu_flush.flush_all_cpus_locked(cache)
     for node in sorted(slub.machine.nodes):
         await cache.read_node

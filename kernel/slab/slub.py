@@ -13,6 +13,7 @@ from .cache import KmemCache, KmemCacheNode
 if TYPE_CHECKING:
     from ...topology.slabinfo import SlabinfoRow
     from ..machine import Machine
+    from ..memcg import KmemMemcg
     from ..releases import Kernel
     from .cache import Slab
     from .geometry import Tunables
@@ -39,6 +40,7 @@ class Slub:
         self.statistics = False  # CONFIG_SLUB_STATS
         self.freelist_random = False  # CONFIG_SLAB_FREELIST_RANDOM
         self.kmem_accounting = True
+        self.memcg: KmemMemcg | None = None  # accounting for cgroups, once there may be any
         self.recorded: dict[str, SlabinfoRow] = {}  # while booting: caches whose geometry a dump prescribes
         self.kmalloc_caches: dict[tuple[int, int], KmemCache] = {}  # by type and index
         self.slab_caches: dict[KmemCache, None] = {}  # oldest first
@@ -88,6 +90,8 @@ class Slub:
 
     def unlink(self, cache: KmemCache) -> None:
         """Take a cache out of sysfs, all its names included (``sysfs_slab_unlink``)."""
+        if (fire := self.machine.tracepoints.sysfs_slab_unlink.fire) is not None:
+            fire(cache.name)
         self.list_changes()
         for name in (cache.name, *cache.aliases):
             if self.names.get(name) is cache:

@@ -7,6 +7,7 @@ import lzma
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from slubloom.conform.check import check_file
 from slubloom.conform.vectors import VectorError
 
@@ -83,7 +84,7 @@ def test_a_record_that_cannot_be_is_refused_with_its_place(
     path: Path, record: int, change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path
 ) -> None:
     copy = changed(path, tmp_path, record, change)
-    with pytest.raises(VectorError, match="changed.jsonl") as refused:
+    with pytest.raises(VectorError, match=r"changed\.jsonl") as refused:
         check_file(copy)
     assert message in str(refused.value)
 
