@@ -32,9 +32,12 @@ if TYPE_CHECKING:
 
 
 def _offer(thread: Any) -> None:
-    if thread.cpu.queue:
-        thread.cpu.offers_processor = True
-        thread.cpu.settle()
+    cpu = thread.cpu
+    if cpu.queue:
+        cpu.offers_processor = True
+        cpu.settle()
+    elif cpu.qs_needed is not None:
+        cpu.on_quiet(cpu, True)
 
 
 def _withdraw(thread: Any) -> None:
@@ -93,6 +96,7 @@ class Cpu(Actor):
         "min_vruntime_ns",
         "node",
         "offers_processor",
+        "on_quiet",
         "on_switch",
         "online",
         "preempt_model",
@@ -127,8 +131,11 @@ class Cpu(Actor):
         self.runs_threads = True
         self.in_user_mode = False  # the current thread is between two calls into the kernel
         self.softirq: SoftIrq | None = None
-        # The grace period this processor still owes a quiescent state for; 0: none.
+        # The grace period this processor still owes a quiescent state for, the latest of several; None: none.
         self.qs_needed: int | None = None
+        # Called while it owes one, with whether the thread would give the processor up, when a region may have ended
+        # that had kept the processor from being quiescent.
+        self.on_quiet: Callable[[Cpu, bool], object] = _nothing_owed
 
     # --- interrupts
 
@@ -173,6 +180,8 @@ class Cpu(Actor):
                 self.softirq.nudge()
             if self.queue:
                 self.settle()
+            if self.qs_needed is not None:
+                self.on_quiet(self, False)
 
     def raise_softirq(self, vector: int, action: Callable[[Cpu], Awaitable[None]]) -> None:
         """Have `action` run in soft-interrupt context on this processor, soon; once, however often it is raised."""
@@ -294,6 +303,10 @@ class Cpu(Actor):
             told(self, previous, thread, preempted)
 
 
+def _nothing_owed(cpu: Cpu, _: bool) -> None:
+    cpu.qs_needed = None
+
+
 TASK_RUNNING = 0
 TASK_UNINTERRUPTIBLE = 2
 
@@ -358,3 +371,5 @@ class SoftIrq(Actor):
                 fire(vector)
             cpu.in_softirq = False
             cpu.settle()
+            if cpu.qs_needed is not None:
+                cpu.on_quiet(cpu, False)

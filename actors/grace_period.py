@@ -1,46 +1,72 @@
-"""The grace-period machine of normal RCU, and what each processor does for it.
+"""The grace-period machine of one RCU domain: the kernel thread ``rcu_preempt`` or ``rcu_sched``.
 
-Mirrors ``rcu_gp_init()``, ``rcu_report_qs_rnp()``, ``rcu_gp_cleanup()`` of kernel/rcu/tree.c (6.1) and the
-preempted-reader bookkeeping of kernel/rcu/tree_plugin.h, on one level instead of a tree.
+Mirrors ``rcu_gp_kthread()``, ``rcu_gp_init()``, ``rcu_gp_fqs_loop()``, ``rcu_gp_cleanup()``, ``rcu_start_this_gp()``
+and ``rcu_report_qs_rnp()`` of kernel/rcu/tree.c (6.1) on the leaves of `rcu_node`.
 
-Who meets here: updaters ask for a grace period (`StartGracePeriod`); the `GracePeriod` actor asks every processor for a
-quiescent state (`ReportQuiescentState`, an interrupt); processors answer (`QuiescentState`) as soon as they are outside
-every read-side section.  A grace period ends when each processor online at its start has answered, and each reader
-that was preempted inside a section begun before has left it (`ReaderLeft`).
+Who meets here.  Updaters ask for a grace period (`GracePeriod.request`: the first that asks wakes the machine, the
+others only raise ``needed``).  The machine asks processors for a quiescent state (`ReportQuiescentState`, an interrupt
+that stands for the scheduling-clock tick).  Processors and readers report in their own steps (`report`,
+`reader_left`: as in the kernel under the node's lock); the report that completes the quorum wakes the machine
+(`QuorumComplete`).  Processors with callbacks are told of the end (`GracePeriodEnded`).
 
-States: idle → (a request) waiting for the quorum → ended → idle or the next one, where another was asked for meanwhile.
-Only the actor changes the quorum; the per-processor part (`QuiescentStates`) is changed by its processor only.
-Sequence numbers are those of ``rcu_seq``: the low two bits are the state, the rest counts.
+States and legal moves, by `GpState`::
+
+    WAIT_GPS → ONOFF → INIT → WAIT_FQS ⇄ DOING_FQS → CLEANUP → IDLE → WAIT_GPS, or ONOFF where another is needed
+
+ONOFF: the global number starts, then buffered hotplug is applied.  INIT: node by node, a step each, the nodes learn
+the number and whom to wait for.  FQS: idle, user-mode and offline processors are seen without being woken, the others
+are asked.  CLEANUP: node by node the nodes learn of the end, then the global number ends.
+
+Invariants: (R1) the global number starts before any node's and ends after every node's.  (R2) A processor leaves a
+quorum only by a quiescent state that came after its node's INIT.  (R3) A reader that began before INIT is in the
+section of a processor that is waited for, or on its node's list of blocked readers.
+
+One resource stands for the locks of all nodes (`changes`).  Under a costed clock the first scan comes ``first_fqs_ns``
+after INIT, others ``next_fqs_ns`` apart.  Otherwise the first scan is part of the last INIT step and there is no
+second one unless nothing else can go on.  A grace period that lasts ``stall_ns`` is reported (`on_stall`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING
 
 from .actor import Actor
 from .mailbox import Mailbox, Message
+from .operation import Op, OpKind
+from .rcu_node import LEAF_PROCESSORS, RcuNode, make_nodes
+from .rcu_quiescent import QuiescenceDomain, ReportQuiescentState
+from .rcu_sequence import INITIAL_SEQUENCE, sequence_end, sequence_start, sequence_state
 from .resource import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from .cpu import Cpu
     from .interleaver import Interleaver
     from .thread import KernelThread
 
-INITIAL_SEQUENCE = -300 << 2
-STATE_MASK = 3
+
+class GpState(IntEnum):
+    """``gp_state``."""
+
+    IDLE = 0
+    WAIT_GPS = 1
+    DONE_GPS = 2
+    ONOFF = 3
+    INIT = 4
+    WAIT_FQS = 5
+    DOING_FQS = 6
+    CLEANUP = 7
+    CLEANED = 8
 
 
-def sequence_snap(sequence: int) -> int:
-    """The earliest value which tells that a full grace period has passed since now (``rcu_seq_snap``)."""
-    return (sequence + 2 * STATE_MASK + 1) & ~STATE_MASK
+class GpFlag(IntFlag):
+    """``gp_flags``."""
 
-
-def sequence_end(sequence: int) -> int:
-    """The value at the end of the grace period that runs (``rcu_seq_endval``)."""
-    return (sequence | STATE_MASK) + 1
+    INIT = 1
+    FQS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,131 +77,322 @@ class StartGracePeriod(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class ReportQuiescentState(Message):
-    """To a processor: say when you are outside every reader that began before ``sequence`` started."""
+class QuorumComplete(Message):
+    """Nobody is waited for any more by the grace period ``sequence``."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
-class QuiescentState(Message):
-    """From a processor: it is."""
+class ForceQuiescentStates(Message):
+    """Look at the processors again: a timer has expired, or callbacks pile up."""
 
-    cpu: int
     sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderLeft(Message):
-    """A reader that held up the grace period has left its section: look again."""
 
 
 @dataclass(frozen=True, slots=True)
 class GracePeriodEnded(Message):
-    """To a processor with callbacks: ``sequence`` has been reached."""
+    """To a processor with callbacks: ``sequence`` of ``domain`` has been reached."""
 
+    domain: GracePeriod
     sequence: int
 
 
-class Quorum:
-    """Who the running grace period still waits for."""
+@dataclass(frozen=True, slots=True)
+class GpTimes:
+    """How long things take, in virtual nanoseconds: ``jiffies_till_{first,next}_fqs`` and the stall timeout."""
 
-    __slots__ = ("blocked_readers", "sequence", "waiting_cpus")
-
-    def __init__(self, sequence: int, online: Iterable[int], blocked: Iterable[KernelThread]) -> None:
-        self.sequence = sequence
-        self.waiting_cpus = dict.fromkeys(online)  # ordered: determinism forbids sets
-        self.blocked_readers = dict.fromkeys(blocked)
-
-    def report(self, cpu: int, sequence: int) -> None:
-        """Count a quiescent state of `cpu`; one for another sequence is late and means nothing."""
-        if sequence == self.sequence:
-            self.waiting_cpus.pop(cpu, None)
-
-    def reader_preempted(self, reader: KernelThread, cpu: int) -> None:
-        """A reader lost its processor: it counts if that has not answered, for it may have begun before the start."""
-        if cpu in self.waiting_cpus:
-            self.blocked_readers[reader] = None
-
-    def reader_left(self, reader: KernelThread) -> bool:
-        """A preempted reader has left its section; whether it had held the grace period up."""
-        if reader not in self.blocked_readers:
-            return False
-        del self.blocked_readers[reader]
-        return True
-
-    @property
-    def complete(self) -> bool:
-        """Whether the grace period may end."""
-        return not (self.waiting_cpus or self.blocked_readers)
+    first_fqs_ns: int
+    next_fqs_ns: int
+    stall_ns: int
 
 
-class GracePeriod(Actor):
-    """The grace-period machine of one RCU domain.
+class GracePeriod(Actor, QuiescenceDomain):
+    """The grace-period machine of one RCU domain, waiting for preempted readers where it is `preemptible`.
 
-    ``interested`` processors have callbacks and are told of the end.  Under a costed clock a grace period lasts at
-    least ``scan_ns``, the time to the first scan for quiescent states (``jiffies_till_first_fqs``).
+    ``interested`` processors have callbacks that wait and are told of the end.  ``on_start`` and ``on_end`` are told
+    the sequence number; ``on_stall`` that the grace period is overdue.
     """
 
     daemon = True
 
     __slots__ = (
+        "_alarm",
+        "_node",
+        "begun_ns",
+        "blocked_on",
         "cpus",
+        "flags",
+        "force_count",
         "interested",
         "mailbox",
+        "needed",
+        "node_of",
+        "nodes",
         "on_end",
-        "preempted_readers",
-        "quorum",
-        "scan_ns",
+        "on_stall",
+        "on_start",
+        "preemptible",
+        "scans",
         "sequence",
-        "wanted",
+        "stall_due_ns",
+        "stalled",
+        "state",
+        "times",
+        "waits_preempt_off",
     )
 
-    def __init__(self, interleaver: Interleaver, name: str, cpus: dict[int, Cpu], *, scan_ns: int) -> None:
+    def __init__(
+        self,
+        interleaver: Interleaver,
+        name: str,
+        cpus: dict[int, Cpu],
+        *,
+        times: GpTimes,
+        preemptible: bool,
+        waits_preempt_off: bool = True,
+        leaf: int = LEAF_PROCESSORS,
+    ) -> None:
         super().__init__(interleaver, name)
+        self.preemptible = preemptible
+        self.waits_preempt_off = waits_preempt_off
         self.cpus = cpus
-        self.scan_ns = scan_ns
+        self.times = times
+        online = [number for number, cpu in cpus.items() if cpu.online]
+        self.nodes: list[RcuNode] = make_nodes(cpus, online, INITIAL_SEQUENCE, leaf)
+        self.node_of = {cpu: node for node in self.nodes for cpu in node.cpus}
+        self.state = GpState.IDLE
+        self.flags = GpFlag(0)
         self.sequence = INITIAL_SEQUENCE
-        self.wanted = INITIAL_SEQUENCE
-        self.quorum: Quorum | None = None
-        self.preempted_readers: dict[KernelThread, None] = {}
+        self.needed = INITIAL_SEQUENCE
+        self.begun_ns = 0
+        self.stall_due_ns = 0
+        self.stalled = False  # it was said of the running one
+        self.scans = 0  # of the running one
+        self.force_count = 0  # since boot
+        self.blocked_on: dict[KernelThread, RcuNode] = {}
         self.interested: dict[int, None] = {}
+        self.on_start: list[Callable[[int], object]] = []
         self.on_end: list[Callable[[int], object]] = []
+        self.on_stall: Callable[[GracePeriod], object] = _ignore
         self.mailbox = Mailbox(self)
+        self._node = Op(OpKind.UPDATE, self.mailbox.resource)
+        self._alarm = interleaver.alarm(self._ring)
+
+    def _ring(self) -> None:
+        self.mailbox.post(ForceQuiescentStates(self.sequence))
+
+    # --- the life of a grace period
 
     async def body(self) -> None:
         """Run grace periods while somebody needs one."""
         while True:
-            match await self.mailbox.receive():
-                case StartGracePeriod(sequence):
-                    self.wanted = max(self.wanted, sequence)
-                case QuiescentState(cpu, sequence):
-                    if self.quorum is not None:
-                        self.quorum.report(cpu, sequence)
-                case ReaderLeft():
-                    pass  # the quorum has been told: see if it is complete
-            while True:
-                if self.quorum is not None and self.quorum.complete:
-                    self._end()
-                elif self.quorum is None and self.sequence < self.wanted:
-                    await self._begin()
-                else:
-                    break
+            self.state = GpState.WAIT_GPS
+            while not self.flags & GpFlag.INIT:
+                await self.mailbox.receive()
+            while self.flags & GpFlag.INIT:
+                await self._init()
+                await self._fqs_loop()
+                await self._cleanup()
 
-    async def _begin(self) -> None:
-        self.sequence += 1  # the low bits say: running
-        self._trace("start")
+    async def _init(self) -> None:
+        """``rcu_gp_init``."""
+        self.state = GpState.ONOFF
+        self.flags = GpFlag(0)
+        self.sequence = sequence_start(self.sequence)
+        self.begun_ns = self.interleaver.timer_ns()
+        self.stall_due_ns = self.begun_ns + self.times.stall_ns
+        self.stalled = False
+        self.scans = 0
+        self.trace("start")
+        for told in self.on_start:
+            told(self.sequence)
+        for node in self.nodes:
+            node.apply_hotplug()
+        self.state = GpState.INIT
+        fire = self.interleaver.tracepoints.rcu_grace_period_init.fire
+        for node in self.nodes:
+            await self._node
+            node.begin(self.sequence)
+            if fire is not None:
+                fire(self.name, self.sequence, 0, node.cpus[0], node.cpus[-1], node_mask(node, node.expected))
+
+    async def _fqs_loop(self) -> None:
+        """``rcu_gp_fqs_loop``: until nobody is waited for."""
+        if not self.interleaver.costed:
+            self._force()
+        elif not self.complete:
+            self._alarm.set(self.times.first_fqs_ns)
+        while not self.complete:
+            self.state = GpState.WAIT_FQS
+            message = await self.mailbox.receive()
+            self.state = GpState.DOING_FQS
+            if isinstance(message, ForceQuiescentStates) and message.sequence == self.sequence:
+                self._force()
+        self._alarm.cancel()
+
+    def _force(self) -> None:
+        """One scan (``rcu_gp_fqs``)."""
+        self.trace("fqsstart")
         self.looks_at_processors()
-        online = [cpu for cpu in self.cpus.values() if cpu.online]
-        # G1 Readers preempted so far began before this grace period.
-        self.quorum = quorum = Quorum(self.sequence, [cpu.cpu_id for cpu in online], self.preempted_readers)
-        if self.interleaver.costed:
-            await self.sleep(self.scan_ns)
-        for cpu in online:
-            if cpu.idle:  # extended quiescent state: nothing to ask
-                quorum.report(cpu.cpu_id, self.sequence)
-            else:
-                cpu.mailbox.post(ReportQuiescentState(self.sequence))
+        self.force_count += 1
+        self.scans += 1
+        self.flags &= ~GpFlag.FQS
+        for node in self.nodes:
+            if node.quorum is not None:
+                for number in list(node.quorum.waiting_cpus):
+                    self._force_one(node, number)
+        self.trace("fqsend")
+        if self.complete:
+            return
+        self.check_stall()
+        if self.stalled and self._alone():
+            return  # it was said, and nothing will change: let the run end
+        self._alarm.set(self._next_look_ns())
+
+    def _force_one(self, node: RcuNode, number: int) -> None:
+        """See whether a processor can be in a reader (``rcu_implicit_dynticks_qs``); ask it where it can."""
+        cpu = self.cpus[number]
+        if self.is_extended_quiescent(cpu) or number not in node.starting:
+            self._fqs_trace(number, "dti")
+            self._count(node, number, self.sequence)
+        else:
+            cpu.mailbox.post(ReportQuiescentState(self, self.sequence))
+
+    def is_extended_quiescent(self, cpu: Cpu) -> bool:
+        """Idle or in user mode (dynticks): no reader can be there.  The list of blocked readers has the others."""
+        return cpu.idle or (cpu.in_user_mode and not (cpu.in_hardirq or cpu.in_softirq))
+
+    def _next_look_ns(self) -> int:
+        """When to look again: regularly where time passes by itself, otherwise once, and when it is overdue."""
+        overdue_ns = max(self.stall_due_ns - self.interleaver.timer_ns(), 1)
+        if self._alone() and self.scans > 1:
+            return overdue_ns
+        if not self.interleaver.costed and self.interleaver.timer_ns() > self.begun_ns:
+            return overdue_ns
+        return min(self.times.next_fqs_ns, overdue_ns)
+
+    def _alone(self) -> bool:
+        """Whether nothing but this machine can go on."""
+        return not self.interleaver.anything_but(self)
+
+    async def _cleanup(self) -> None:
+        """``rcu_gp_cleanup``: the nodes first, then the global number."""
+        self.state = GpState.CLEANUP
+        ended = sequence_end(self.sequence)
+        for node in self.nodes:
+            if node is not self.nodes[0]:
+                await self._node
+            node.end(ended)
+        await self._node
+        self.sequence = ended
+        self.state = GpState.IDLE
+        self.trace("end")
+        for told in self.on_end:
+            told(ended)
+        for cpu in list(self.interested):
+            self.cpus[cpu].mailbox.post(GracePeriodEnded(self, ended))
+        if self.needed > ended:
+            self.flags = GpFlag.INIT
+            self.trace("newreq")
+
+    # --- what others do to it, in steps of theirs
+
+    def request(self, sequence: int) -> None:
+        """See to it that a grace period ends with `sequence` (``rcu_start_this_gp``)."""
+        self.changes()
+        if self.needed >= sequence:
+            return  # asked for already
+        self.needed = sequence
+        self._future_trace(sequence, "Startedroot")
+        if self.flags & GpFlag.INIT or sequence_state(self.sequence):
+            return  # the machine will see it at the end of the one that runs
+        self.flags |= GpFlag.INIT
+        self.trace("newreq")
+        self.mailbox.post(StartGracePeriod(sequence))
+
+    def report(self, cpu: int, sequence: int) -> None:
+        """A processor was in a quiescent state after it had been asked for `sequence`."""
+        self.changes()
+        self.check_stall()
+        self._count(self.node_of[cpu], cpu, sequence)
+        self._wake()
+
+    def _count(self, node: RcuNode, cpu: int, sequence: int) -> None:
+        if node.quorum is not None:
+            node.quorum.report(cpu, sequence)
+            fire = self.interleaver.tracepoints.rcu_quiescent_state_report.fire
+            if fire is not None:
+                left = node_mask(node, node.quorum.waiting_cpus)
+                mask = 1 << cpu - node.cpus[0]
+                blocked = int(bool(node.quorum.blocked_readers))
+                fire(self.name, sequence, mask, left, 0, node.cpus[0], node.cpus[-1], blocked)
+
+    def _wake(self) -> None:
+        if self.state is GpState.WAIT_FQS and self.complete:
+            self.mailbox.post(QuorumComplete(self.sequence))
+
+    def force(self) -> None:
+        """Have the processors looked at now (``rcu_force_quiescent_state``)."""
+        self.changes()
+        if sequence_state(self.sequence) and not self.flags & GpFlag.FQS:
+            self.flags |= GpFlag.FQS
+            self.mailbox.post(ForceQuiescentStates(self.sequence))
+
+    def reader_preempted(self, reader: KernelThread, cpu: int) -> None:
+        """Put a reader that lost its processor on the list, in the step of the context switch."""
+        self.changes()
+        self.check_stall()
+        node = self.node_of[cpu]
+        node.blocked[reader] = None
+        self.blocked_on[reader] = node
+        for quorum in (node.quorum, node.expedited):
+            if quorum is not None:
+                quorum.reader_preempted(reader, cpu)
+        if (fire := self.interleaver.tracepoints.rcu_preempt_task.fire) is not None:
+            fire(self.name, node.sequence, reader.pid)
+
+    def reader_left(self, reader: KernelThread) -> bool:
+        """Take a reader off the list, in the step in which it leaves; whether an expedited one had waited for it."""
+        self.changes()
+        self.check_stall()
+        node = self.blocked_on.pop(reader)
+        del node.blocked[reader]
+        if (fire := self.interleaver.tracepoints.rcu_unlock_preempted_task.fire) is not None:
+            fire(self.name, node.sequence, reader.pid)
+        if node.quorum is not None and node.quorum.reader_left(reader):
+            self._wake()
+        return node.expedited is not None and node.expedited.reader_left(reader)
+
+    # --- looking
+
+    @property
+    def complete(self) -> bool:
+        """Whether nobody is waited for; meaningful once every node has been reached."""
+        return all(node.complete for node in self.nodes)
+
+    def check_stall(self) -> None:
+        """Say so if the grace period that runs is overdue (``check_cpu_stall``), as long as somebody is waited for.
+
+        Where time jumps, it does so while nothing changes: who is waited for before the first change afterwards was
+        so when the timeout expired.
+        """
+        now_ns = self.interleaver.timer_ns()
+        if now_ns < self.stall_due_ns or self.state not in (GpState.WAIT_FQS, GpState.DOING_FQS) or self.complete:
+            return
+        self.stall_due_ns = now_ns + 3 * self.times.stall_ns
+        self.stalled = True
+        self.on_stall(self)
+
+    def blockers(self) -> list[KernelThread]:
+        """The threads that hold the grace period up: preempted readers, and who has a processor that is waited for."""
+        found: dict[KernelThread, None] = {}
+        for node in self.nodes:
+            if node.quorum is not None:
+                found.update(node.quorum.blocked_readers)
+                running = [self.cpus[cpu].current for cpu in node.quorum.waiting_cpus]
+                found.update({thread: None for thread in running if thread is not None})
+        return list(found)
 
     def looks_at_processors(self, _: Actor | None = None) -> None:
         """Declare that the step being made looks at what every processor is doing; may be an operation's effect."""
@@ -190,84 +407,25 @@ class GracePeriod(Actor):
         if touch is not None:
             touch(self.mailbox.resource, Access.WRITE)
 
-    def reader_preempted(self, reader: KernelThread, cpu: int) -> None:
-        """Put a reader that lost its processor on the list, in the step of the context switch."""
-        self.changes()
-        self.preempted_readers[reader] = None
-        if self.quorum is not None:
-            self.quorum.reader_preempted(reader, cpu)
-
-    def reader_left(self, reader: KernelThread) -> None:
-        """Take a reader off the list, in the step in which it leaves its section."""
-        self.changes()
-        del self.preempted_readers[reader]
-        if self.quorum is not None and self.quorum.reader_left(reader):
-            self.mailbox.post(ReaderLeft())
-
-    def _end(self) -> None:
-        self.quorum = None
-        self.sequence = sequence_end(self.sequence)
-        self._trace("end")
-        for cpu in list(self.interested):
-            self.cpus[cpu].mailbox.post(GracePeriodEnded(self.sequence))
-        for told in self.on_end:
-            told(self.sequence)
-
-    def _trace(self, event: str) -> None:
-        fire = self.interleaver.tracepoints.rcu_grace_period.fire
-        if fire is not None:
+    def trace(self, event: str) -> None:
+        """Fire ``rcu:rcu_grace_period``."""
+        if (fire := self.interleaver.tracepoints.rcu_grace_period.fire) is not None:
             fire(self.name, self.sequence, event)
 
+    def _future_trace(self, wanted: int, event: str) -> None:
+        if (fire := self.interleaver.tracepoints.rcu_future_grace_period.fire) is not None:
+            node = self.nodes[0]
+            fire(self.name, self.sequence, wanted, 0, node.cpus[0], node.cpus[-1], event)
 
-class QuiescentStates:
-    """The processors' part: when may which of them answer.
+    def _fqs_trace(self, cpu: int, event: str) -> None:
+        if (fire := self.interleaver.tracepoints.rcu_fqs.fire) is not None:
+            fire(self.name, self.sequence, cpu, event)
 
-    A preemptible kernel counts an interrupt outside every reader, the end of the outermost reader, a context switch and
-    idle as quiescent; another kernel only a context switch (which includes `cond_resched`), idle and user mode.
-    """
 
-    __slots__ = ("domain", "preemptible")
+def _ignore(_: GracePeriod) -> None:
+    """What nobody wants to be told."""
 
-    def __init__(self, domain: GracePeriod, *, preemptible: bool) -> None:
-        self.domain = domain
-        self.preemptible = preemptible
-        for cpu in domain.cpus.values():
-            cpu.handlers[ReportQuiescentState] = self.requested
-            cpu.on_switch.append(self.switched)
 
-    def requested(self, cpu: Cpu, message: ReportQuiescentState) -> None:
-        """The interrupt that asks for a quiescent state (``rcu_flavor_sched_clock_irq``)."""
-        thread = cpu.current
-        cpu.qs_needed = message.sequence
-        if thread is None or cpu.in_user_mode:
-            self._report(cpu)
-        elif not thread.rcu_depth and not thread.preempt_count and (self.preemptible or thread.blocked):
-            # A thread that waits with its processor would give it up for this: as good as a context switch.
-            self._report(cpu)
-
-    def switched(self, cpu: Cpu, previous: KernelThread | None, _: KernelThread | None, __: bool) -> None:
-        """A context switch (``rcu_note_context_switch``)."""
-        if previous is not None and previous.rcu_depth and not previous.rcu_blocking:
-            previous.rcu_blocking = True
-            self.domain.reader_preempted(previous, cpu.cpu_id)
-        if cpu.qs_needed is not None:
-            self._report(cpu)
-
-    def outermost_unlock(self, thread: KernelThread) -> None:
-        """The outermost reader of `thread` has ended (``rcu_read_unlock_special``)."""
-        cpu = thread.cpu
-        if thread.rcu_blocking:
-            thread.rcu_blocking = False
-            self.domain.reader_left(thread)
-        elif cpu.qs_needed is not None and self.preemptible and not thread.preempt_count:
-            self._report(cpu)
-
-    def user_mode(self, cpu: Cpu) -> None:
-        """The processor runs user code: outside every reader of the kernel."""
-        if cpu.qs_needed is not None:
-            self._report(cpu)
-
-    def _report(self, cpu: Cpu) -> None:
-        sequence, cpu.qs_needed = cpu.qs_needed, None
-        if sequence is not None:
-            self.domain.mailbox.post(QuiescentState(cpu.cpu_id, sequence))
+def node_mask(node: RcuNode, cpus: dict[int, None]) -> int:
+    """Processors of a node as bits, the first is bit 0."""
+    return sum(1 << cpu - node.cpus[0] for cpu in cpus)

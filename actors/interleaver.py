@@ -25,6 +25,7 @@ import trio
 
 from ..traces import Tracepoints
 from .actor import NOT_ENABLED, Actor, Unwind
+from .alarm import Alarm
 from .garbage import rare_garbage_collection
 from .operation import Op, OpKind
 from .resource import Access, Maker, Resource
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from .observer import Observer
     from .strategies import Strategy
+    from .timers import Sleeper
 
 BURST = 4096
 """Steps between two trio checkpoints."""
@@ -100,6 +102,7 @@ class Interleaver:
         self._burst_end = 0  # steps at which the burst ends; 0 ends it after this step
         self.on_deadlock: Callable[[list[Actor]], object] = len  # told who waits for ever, before they are unwound
         self.on_finished: list[Callable[[], object]] = []  # called when nobody has anything left to do
+        self.on_time: list[Callable[[], object]] = []  # called when timers expire: time may have passed unseen
         self.before_step: Callable[[Actor, Op], object] | None = strategy.on_step if strategy.watches_steps else None
         # For what a step touches beyond its operation.
         self.touch: Callable[[Resource, Access], object] | None = strategy.touch if strategy.watches_touches else None
@@ -177,9 +180,13 @@ class Interleaver:
         self._newborn.append(actor)
         self._burst_end = 0
 
-    def set_timer(self, due_ns: int, actor: Actor) -> None:
+    def set_timer(self, due_ns: int, actor: Sleeper) -> None:
         """Unblock `actor`, which is blocked in a sleep, when virtual time reaches `due_ns`."""
         self._timer_device.set(due_ns, actor)
+
+    def cancel_timer(self, sleeper: Sleeper) -> None:
+        """Undo `set_timer`."""
+        self._timer_device.cancel(sleeper)
 
     def timer_ns(self) -> int:
         """The time that timers are set from: under a clock without costs it does not depend on how many steps passed.
@@ -187,6 +194,15 @@ class Interleaver:
         Otherwise the order of two steps that have nothing to do with a sleeper would decide when it wakes.
         """
         return self.now_ns if self.costed else self._timer_device.reached_ns
+
+    def alarm(self, ring: Callable[[], object]) -> Alarm:
+        """A timer that calls `ring` when it expires."""
+        return Alarm(self._timer_device, ring)
+
+    def anything_but(self, actor: Actor) -> bool:
+        """Whether another actor than `actor` can go on, now or when a timer expires."""
+        mine = (actor.slot >= 0) + (self._timer_device.slot >= 0)
+        return len(self.enabled) > mine or self._timer_device.armed or bool(self._newborn)
 
     def stop(self, outcome: Outcome) -> None:
         """End the run after the step being performed; the first reason given is kept."""

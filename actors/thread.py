@@ -75,6 +75,8 @@ class KernelThread(Actor):
             cpu.queue.remove(self)
         elif cpu.queue:
             cpu.settle()
+        elif cpu.qs_needed is not None:
+            cpu.on_quiet(cpu, True)
 
     def unblock(self) -> None:
         """Become runnable: go on at once on one's own processor, or queue for it."""
@@ -120,8 +122,11 @@ class KernelThread(Actor):
     def preempt_enable(self) -> None:
         """Undo one `preempt_disable`."""
         self.preempt_count -= 1
-        if self.cpu.queue:
-            self.cpu.settle()
+        cpu = self.cpu
+        if cpu.queue:
+            cpu.settle()
+        if cpu.qs_needed is not None:
+            cpu.on_quiet(cpu, False)
 
     def on_finished(self) -> None:
         """Leave the processor."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Protocol
 
 from .actor import Actor
 from .clock import Clock
@@ -12,6 +12,13 @@ from .resource import Access
 
 if TYPE_CHECKING:
     from .interleaver import Interleaver
+
+
+class Sleeper(Protocol):
+    """What a timer is set for: an actor, or anything else that is told in the same way."""
+
+    def unblock(self) -> None:
+        """Its time has come."""
 
 
 class TimerDevice(Actor):
@@ -29,7 +36,7 @@ class TimerDevice(Actor):
         super().__init__(interleaver, "timers")
         self.reached_ns = 0  # where time does not pass by steps: when the last timers expired
         self.resource = interleaver.resource("timers")
-        self._heap: list[tuple[int, int, Actor]] = []
+        self._heap: list[tuple[int, int, Sleeper]] = []
         self._sequence = 0
         self._expire = Op(OpKind.TIMER, self.resource, admit=self._admit, perform=self._perform)
         self.idle_op = self._expire
@@ -39,14 +46,39 @@ class TimerDevice(Actor):
         while True:
             await self._expire
 
-    def set(self, due_ns: int, actor: Actor) -> None:
+    def set(self, due_ns: int, actor: Sleeper) -> None:
         """Unblock `actor` when time reaches `due_ns`."""
         touch = self.interleaver.touch
         if touch is not None:
             touch(self.resource, Access.WRITE)
+        self.add(due_ns, actor)
+
+    def add(self, due_ns: int, sleeper: Sleeper) -> None:
+        """Put a timer among the others, where that is no visible change."""
         self._sequence += 1
-        heappush(self._heap, (due_ns, self._sequence, actor))
+        heappush(self._heap, (due_ns, self._sequence, sleeper))
         self._rearm()
+
+    def cancel(self, sleeper: Sleeper) -> None:
+        """Forget the timers set for `sleeper`."""
+        touch = self.interleaver.touch
+        if touch is not None:
+            touch(self.resource, Access.WRITE)
+        self.remove(sleeper)
+
+    def remove(self, sleeper: Sleeper) -> None:
+        """Take the timers of `sleeper` out, where that is no visible change."""
+        self._heap = [entry for entry in self._heap if entry[2] is not sleeper]
+        heapify(self._heap)
+        if self._heap:
+            self._rearm()
+        elif self.interleaver.costed and self.pending is self._expire:
+            self.block()
+
+    @property
+    def armed(self) -> bool:
+        """Whether any timer is set."""
+        return bool(self._heap)
 
     def _admit(self, actor: Actor) -> None:
         self.block()
@@ -76,8 +108,10 @@ class TimerDevice(Actor):
     def _perform(self, _: Actor) -> None:
         """Wake all sleepers that are due, in an order the strategy decides."""
         interleaver = self.interleaver
+        for told in interleaver.on_time:
+            told()
         now_ns = interleaver.timer_ns()
-        due: list[Actor] = []
+        due: list[Sleeper] = []
         while self._heap and self._heap[0][0] <= now_ns:
             due.append(heappop(self._heap)[2])
         while due:

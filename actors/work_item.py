@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from .actor import Actor
     from .interleaver import Interleaver
+    from .timers import Sleeper
     from .work_queue import PoolQueue, WorkQueue
     from .work_thread import KernelWorker
     from .worker_pool import WorkerPool
@@ -116,7 +117,7 @@ class WorkItem:
         # Of whoever has set it.
         self.pending = False
         self.canceling: Actor | None = None
-        self.timer: object | None = None  # what will queue it when its time has come
+        self.timer: Sleeper | None = None  # what will queue it when its time has come
         self.grabbers: list[Actor] = []  # they wait until nobody is in the middle of queueing or cancelling it
         # Of the pool it is on, or was on last.
         self.pool: WorkerPool | None = None

@@ -20,7 +20,7 @@ which the end of an item looks at too: those steps declare ``resource``.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .resource import Access, Resource
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .interleaver import Interleaver
     from .work_item import WorkItem
     from .work_thread import Rescuer
+    from .worker_pool import WorkerPool
 
 COLORS = 16 - 1
 """Colours in use at once; the sixteenth means none."""
@@ -52,21 +53,12 @@ class Flusher:
         self.complete = complete
 
 
-class Pool(Protocol):
-    """What a `PoolQueue` knows of its pool."""
-
-    worklist: deque[WorkItem]
-
-    def changes(self) -> None:
-        """Declare that the step being made changes the pool's state."""
-
-
 class PoolQueue:
     """``pool_workqueue``: the items of one workqueue on one pool."""
 
     __slots__ = ("calls_for_help", "flush_color", "in_flight", "inactive", "nr_active", "pool", "queue", "work_color")
 
-    def __init__(self, queue: WorkQueue, pool: Pool) -> None:
+    def __init__(self, queue: WorkQueue, pool: WorkerPool) -> None:
         self.queue = queue
         self.pool = pool
         self.nr_active = 0
@@ -161,7 +153,7 @@ class WorkQueue:
         self.cpu_intensive = cpu_intensive
         self.mem_reclaim = mem_reclaim
         self.resource: Resource = interleaver.resource(name)
-        self.pool_queues: dict[Pool, PoolQueue] = {}
+        self.pool_queues: dict[WorkerPool, PoolQueue] = {}
         self.nr_drainers = 0
         # Flushing.
         self.work_color = 0
@@ -180,7 +172,7 @@ class WorkQueue:
         if touch is not None:
             touch(self.resource, Access.WRITE)
 
-    def on(self, pool: Pool) -> PoolQueue:
+    def on(self, pool: WorkerPool) -> PoolQueue:
         """Its share of `pool`, made on first use."""
         share = self.pool_queues.get(pool)
         if share is None:

@@ -12,27 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 from ..actors import Cpu, HotplugNotifier, KernelThread, NumaNode
 from ..actors.hotplug import OfflineMemory, OnlineMemory
+from .files import error_name
 from .locks import Mutex, PercpuRwsem, RwSemaphore, Spinlock
 from .machine import Machine
+from .memcg import Cgroups
 from .memory_hotplug import MemoryHotplug
 from .operations import constructor
 from .pages import PageAllocator
-from .rcu import Rcu
+from .rcu import STALL_TIMEOUT_S, Rcu
 from .releases import checkout
 from .sanitizers.deadlock import report_deadlock
 from .sanitizers.kasan import Kasan
+from .sanitizers.leaks import report_leaks
 from .sanitizers.lockdep import Lockdep
 from .sanitizers.lockdep_report import report_finding
 from .sanitizers.slab_invariants import SlabInvariants
+from .sanitizers.workqueue_watchdog import LeakedByWork, WorkqueueWatchdog
 from .slab import Slub
 from .slab.create import create_kmalloc_caches, kmem_cache_create, kmem_cache_init
 from .slab.flags import FLAGS
+from .slab.generic import kfree
 from .slab.hotplug import slab_notifier
 from .slab.populate import PopulationError, create_recorded_caches, populate
 from .slab.sizing import Tunables
 from .slab.slub_debug import NO_DEBUG, parse_slub_debug
+from .work_operations import make_workqueues
 from .workload import Workload, start_event
 from .workqueue import Workqueues
+from .workqueue.queue import FLAGS as FLAGS_OF_WORKQUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     from .releases import Kernel
     from .slab.sizing import Sizing
 
-DEFAULT_SANITIZERS = ("kasan", "lockdep")
+DEFAULT_SANITIZERS = ("kasan", "lockdep", "leak", "workqueue")
 SANITIZERS = (*DEFAULT_SANITIZERS, "slab-invariants")
 """What ``kernel.sanitizers`` may name; an oops and a deadlock are always reported."""
 
@@ -88,21 +95,32 @@ def boot(
     machine.jiffy_ns = jiffy_ns = 1_000_000_000 // wanted.hz
     _make_processors(machine, scenario, jiffy_ns)
     ranges = _make_nodes(machine, scenario)
-    machine.rcu = Rcu(machine, preemptible=wanted.preempt == "full", jiffy_ns=jiffy_ns)
+    machine.rcu = Rcu(
+        machine,
+        preemptible=wanted.preempt == "full",
+        jiffy_ns=jiffy_ns,
+        flavours=kernel.rcu_flavours,
+        barrier=kernel.rcu_barrier,
+        stall_timeout_s=wanted.boot.rcu_cpu_stall_timeout or STALL_TIMEOUT_S,
+    )
     machine.pages = PageAllocator(machine)
     _populate_nodes(machine, scenario, ranges)
     machine.workqueues = Workqueues(machine)
+    make_workqueues(machine, scenario, FLAGS_OF_WORKQUEUES)
     machine.memory_hotplug = MemoryHotplug(machine, kernel.hotplug_section, ranges)
     machine.slab = slub = _make_slub(machine, scenario, kernel)
+    machine.rcu.kvfree.kfree = lambda address: kfree(slub, address)
     machine.memory_hotplug.chain.register(slab_notifier(slub))
     _run_init(machine, scenario)
+    if scenario.uses_cgroups:
+        _make_cgroups(machine, scenario)
     machine.booting = False
     for node in machine.nodes.values():
         interleaver.spawn(node)
     for cpu in machine.cpus.values():
         if cpu.online:
             interleaver.spawn(cpu)
-    interleaver.spawn(machine.rcu.domain)
+    machine.rcu.start()
     machine.printk(
         "info",
         "booted",
@@ -130,11 +148,14 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
             raise BootError(f"kernel.sanitizers: there is no sanitizer {name!r}; there are: {', '.join(SANITIZERS)}")
     if "kasan" in names:
         machine.kasan = Kasan(machine)
+    if "leak" in names:
+        machine.interleaver.on_finished.append(lambda: report_leaks(machine))
     if "slab-invariants" in names:
         invariants = SlabInvariants(machine)
         machine.interleaver.on_step = invariants.after_step
         machine.tracepoints.kmem_cache_destroy.attach(invariants.released)
         machine.interleaver.on_finished.append(invariants.at_end)
+    lockdep: Lockdep | None = None
     if "lockdep" in names:
         lockdep = Lockdep(
             lambda finding: report_finding(machine, finding),
@@ -149,6 +170,10 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
         points.irq_handler_exit.attach(lockdep.irq_exit)
         points.softirq_entry.attach(lockdep.softirq_entry)
         points.softirq_exit.attach(lockdep.softirq_exit)
+    if "workqueue" in names:
+        machine.workqueue_watchdog = WorkqueueWatchdog(machine)
+        machine.interleaver.on_time.append(machine.workqueue_watchdog.time_has_passed)
+        machine.tracepoints.workqueue_execute_end.attach(LeakedByWork(machine, lockdep).item_ended)
 
 
 def _make_processors(machine: Machine, scenario: Scenario, jiffy_ns: int) -> None:
@@ -233,6 +258,21 @@ def _with_recorded_caches(machine: Machine, init: KernelThread, work: Coroutine[
         machine.run_alone(init, work)
     except PopulationError as error:
         raise BootError(f"machine.slabinfo: {error}") from None
+
+
+def _make_cgroups(machine: Machine, scenario: Scenario) -> None:
+    """The hierarchy, with accounting of kernel memory unless that is switched off, and the cgroups of the topology."""
+    slub = machine.slab
+    machine.cgroups = cgroups = Cgroups(machine)
+    if slub.kmem_accounting:
+        slub.memcg = cgroups.kmem = slub.variants.kmem_memcg(cgroups, slub)
+    init = KernelThread(next(cpu for cpu in machine.cpus.values() if cpu.online), "swapper/0", pid=0)
+    for spec in scenario.memcgs:
+        error = machine.run_alone(init, cgroups.mkdir(spec.path))
+        if error:
+            raise BootError(f"memcg {spec.path}: {error_name(error)}")
+        if spec.limit is not None:
+            machine.run_alone(init, cgroups.set_limit(spec.path, spec.limit))
 
 
 def _make_locks(machine: Machine, scenario: Scenario) -> dict[str, Mutex | Spinlock | RwSemaphore | PercpuRwsem]:

@@ -10,6 +10,7 @@ from errno import EACCES, EISDIR, ENOENT, ENOTDIR, errorcode
 from typing import TYPE_CHECKING
 
 from ..actors import Access
+from .memcg.files import is_of_cgroups, read_cgroup_file, write_cgroup_file
 from .proc_pages import buddyinfo_text, node_list, zoneinfo_text
 from .slab.flags import SLAB_RECLAIM_ACCOUNT
 from .slab.procfs import read_slabinfo
@@ -80,6 +81,8 @@ async def read_file(machine: Machine, path: str) -> str | int:
     path = path.rstrip("/")
     if path in FILES:
         return await FILES[path](machine)
+    if machine.cgroups is not None and is_of_cgroups(path):
+        return await read_cgroup_file(machine.cgroups, path)
     if path == SLAB_FOLDER:
         await machine.slab.read_list
         return _listed([*directories(machine.slab), *links(machine.slab)])
@@ -106,6 +109,8 @@ async def write_file(machine: Machine, path: str, value: str) -> int:
     path = path.rstrip("/")
     if path in FILES:
         return -EACCES
+    if machine.cgroups is not None and is_of_cgroups(path):
+        return await write_cgroup_file(machine.cgroups, path, value)
     name, slash, attribute = path.removeprefix(f"{SLAB_FOLDER}/").partition("/")
     if path == SLAB_FOLDER or (path.startswith(f"{SLAB_FOLDER}/") and not slash):
         return -EISDIR

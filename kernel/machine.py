@@ -18,10 +18,12 @@ from .violation import KernelOops, Violation
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from .memcg import Cgroup, Cgroups
     from .memory_hotplug import MemoryHotplug
     from .pages import PageAllocator
     from .rcu import Rcu
     from .sanitizers.kasan import Kasan
+    from .sanitizers.workqueue_watchdog import WorkqueueWatchdog
     from .slab import Slub
     from .workqueue import Workqueues
 
@@ -43,6 +45,7 @@ class Machine:
         self.stop_at_violation = stop_at_violation
         self.null = NullPointer(self)
         self.kasan: Kasan | None = None
+        self.workqueue_watchdog: WorkqueueWatchdog | None = None
         self.log: Any = None
         self.cpus: dict[int, Cpu] = {}
         self.nodes: dict[int, NumaNode] = {}
@@ -62,6 +65,7 @@ class Machine:
         self.workqueues: Workqueues
         self.slab: Slub
         self.memory_hotplug: MemoryHotplug
+        self.cgroups: Cgroups | None = None  # None where nothing uses them
 
     # --- who and where
 
@@ -228,7 +232,7 @@ class Machine:
 class FunctionThread(KernelThread):
     """A thread that runs one given function and ends."""
 
-    __slots__ = ("_function", "machine")
+    __slots__ = ("_function", "cgroup", "machine")
 
     def __init__(
         self,
@@ -241,6 +245,7 @@ class FunctionThread(KernelThread):
     ) -> None:
         super().__init__(cpu, name, pid=machine.next_pid(), comm=comm)
         self.machine = machine
+        self.cgroup: Cgroup | None = None  # None is the root
         self._function = function
 
     def body(self) -> Coroutine[Any, Any, None]:

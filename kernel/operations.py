@@ -6,8 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..actors import COND_RESCHED
-from ..actors.signal import Signal
 from .files import error_name, read_file, write_file
+from .gfp import GFP_ACCOUNT
 from .pages import GFP_ATOMIC, GFP_KERNEL, page_frame
 from .rcu import RcuHead
 from .slab import generic
@@ -21,6 +21,7 @@ from .slab.free import kmem_cache_free as free
 from .slab.free import kmem_cache_free_bulk as free_bulk
 from .slab.shrink import kmem_cache_shrink as shrink
 from .stack import kernel_name
+from .work_operations import WORK_OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -130,7 +131,7 @@ async def kmalloc(task: Any, operation: Any) -> None:
     """Allocate pieces of memory into a bag."""
     bag = _bag(task, operation.bag)
     for _ in range(operation.count):
-        gfp = GFP_ATOMIC if operation.atomic else GFP_KERNEL
+        gfp = (GFP_ATOMIC if operation.atomic else GFP_KERNEL) | (GFP_ACCOUNT if operation.account else 0)
         address = await generic.kmalloc(task.machine.slab, operation.size, gfp, operation.node)
         if address is None:
             task.machine.count("failed_allocations")
@@ -261,6 +262,49 @@ async def call_rcu(task: Any, operation: Any) -> None:
     await task.machine.rcu.call_rcu(RcuHead(free_objects, objects[0] if objects else 0))
 
 
+async def synchronize_rcu_expedited(task: Any, _: Any) -> None:
+    """Wait for a grace period, and interrupt the processors for it."""
+    await task.machine.rcu.synchronize_rcu_expedited()
+
+
+async def get_state_synchronize_rcu(task: Any, _: Any) -> None:
+    """Note which grace periods have passed."""
+    task.variables["rcu_state"] = task.machine.rcu.get_state_synchronize_rcu()
+
+
+async def cond_synchronize_rcu(task: Any, _: Any) -> None:
+    """Wait for a grace period, unless one has passed since."""
+    rcu = task.machine.rcu
+    cookie = task.variables.get("rcu_state")
+    await rcu.cond_synchronize_rcu(rcu.get_state_synchronize_rcu() if cookie is None else cookie)
+
+
+async def kfree_rcu(task: Any, operation: Any) -> None:
+    """Free pieces of memory of a bag after a grace period."""
+    for address in _take(_bag(task, operation.bag), operation.count):
+        await task.machine.rcu.kvfree.kvfree_call_rcu(address)
+
+
+async def kvfree_rcu_barrier(task: Any, _: Any) -> None:
+    """Wait until they are freed."""
+    await task.machine.rcu.kvfree.kvfree_rcu_barrier()
+
+
+async def srcu_read_lock(task: Any, operation: Any) -> None:
+    """Enter a reader of an SRCU domain."""
+    await task.machine.rcu.srcu_struct(_text(task, operation.srcu)).read_lock()
+
+
+async def srcu_read_unlock(task: Any, operation: Any) -> None:
+    """Leave the latest one."""
+    await task.machine.rcu.srcu_struct(_text(task, operation.srcu)).read_unlock()
+
+
+async def synchronize_srcu(task: Any, operation: Any) -> None:
+    """Wait for a grace period of an SRCU domain."""
+    await task.machine.rcu.srcu_struct(_text(task, operation.srcu)).synchronize()
+
+
 async def memory_online(task: Any, operation: Any) -> None:
     """Bring a node's memory online."""
     await task.machine.memory_hotplug.request(True, operation.node)
@@ -285,6 +329,7 @@ async def compute(task: Any, operation: Any) -> None:
     """Use the processor for virtual time, in user mode."""
     if task.machine.interleaver.costed:
         task.machine.running.clock.ns += operation.ns
+        task.machine.workqueues.pools.user_time(task.machine.running.cpu_id, operation.ns)
 
 
 async def cond_resched(task: Any, _: Any) -> None:
@@ -292,20 +337,31 @@ async def cond_resched(task: Any, _: Any) -> None:
     await COND_RESCHED
 
 
-async def queue_work(task: Any, operation: Any) -> None:
-    """Run operations in a worker of some processor."""
-    machine = task.machine
-    done = Signal(machine.interleaver, f"work of {task.name}")
+async def cgroup_mkdir(task: Any, operation: Any) -> None:
+    """Make a cgroup."""
+    path = _text(task, operation.path)
+    if not _failed(task, f"make cgroup {path}", await task.machine.cgroups.mkdir(path)) and operation.limit is not None:
+        await task.machine.cgroups.set_limit(path, operation.limit)
 
-    async def run(_: Any) -> None:
-        for inner in operation.program:
-            await PERFORM[inner.op](task, inner)
-        done.set()
 
-    work = machine.workqueues.make_work(f"work of {task.name}", run)
-    await machine.workqueues.queue_work_on(operation.cpu, work)
-    if operation.wait:
-        await done.wait
+async def cgroup_rmdir(task: Any, operation: Any) -> None:
+    """Remove a cgroup."""
+    path = _text(task, operation.path)
+    _failed(task, f"remove cgroup {path}", await task.machine.cgroups.rmdir(path))
+
+
+async def cgroup_attach(task: Any, operation: Any) -> None:
+    """Move to a cgroup."""
+    path = _text(task, operation.path)
+    _failed(task, f"move to cgroup {path}", await task.machine.cgroups.attach(path))
+
+
+def _failed(task: Any, what: str, error: int) -> bool:
+    """Say that an operation on a cgroup failed: the program may race with others that make and remove them."""
+    if error:
+        task.machine.printk("warning", f"{task.name}: cannot {what}: {error_name(error)}")
+        task.machine.count("failed_cgroup_operations")
+    return error != 0
 
 
 async def repeat(task: Any, operation: Any) -> None:
@@ -340,14 +396,24 @@ PERFORM: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
         synchronize_rcu,
         rcu_barrier,
         call_rcu,
+        synchronize_rcu_expedited,
+        get_state_synchronize_rcu,
+        cond_synchronize_rcu,
+        kfree_rcu,
+        kvfree_rcu_barrier,
+        srcu_read_lock,
+        srcu_read_unlock,
+        synchronize_srcu,
         memory_online,
         memory_offline,
         wait_online,
         sleep,
         compute,
         cond_resched,
-        queue_work,
+        cgroup_mkdir,
+        cgroup_rmdir,
+        cgroup_attach,
         repeat,
     )
-}
+} | WORK_OPERATIONS
 """By the name a program uses."""

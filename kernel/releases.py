@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .memcg.deactivation import ShrinkLater, WaitForEachCache, WaitOnce
-from .memcg.deferred import kmem_cache_queue, system_queue
+from .memcg.deferred import MEMCG_KMEM_CACHE, SYSTEM
 from .memcg.dying import Dying, MarkedFirst, MarkedWhenUnused, NotMarked
 from .memcg.objects import ObjectOwners
 from .memcg.reparenting import ReparentedCaches
 from .memory_hotplug import HotplugSection, LockMemoryHotplug, MemHotplugBegin
+from .rcu import CpusFree, CpusHeld, Flavours
 from .slab.cache_release import (
     CacheRelease,
     NeverPutKobject,
@@ -28,7 +29,7 @@ from .slab.cache_release import (
     WaitInWorkItem,
     WaitOncePerCaller,
 )
-from .slab.cpu_flush import CpuFlush, FlushByInterrupt, FlushByWork
+from .slab.cpu_flush import CpuFlush, FlushByInterrupt, FlushByOwnQueue, FlushByWork
 from .slab.cpu_partial import CpuPartial, CpuPartialByObjects, CpuPartialBySlabs
 from .slab.lock_variants import CpusAndMemoryLocks, CpusWhereFlushed, NoHotplugLocks, SlabHotplugLocks
 from .slab.node_variants import (
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 
     from .memcg import Cgroups, KmemMemcg
     from .memcg.child_caches import PerMemcgCaches
-    from .memcg.deferred import Deferred, Queue
+    from .rcu.barrier import BarrierSection
     from .slab import Slub
 
 OLDEST = (3, 10)
@@ -82,9 +83,11 @@ class Kernel:
     cpu_partial: CpuPartial
     cache_release: Callable[[Slub], CacheRelease]
     kmem_memcg: Callable[[Cgroups, Slub], KmemMemcg]
-    memcg_creation_queue: Callable[[Deferred], Queue]
+    memcg_creation_queue: str
     memcg_dying: Callable[[PerMemcgCaches], Dying]
     sizing: Sizing
+    rcu_flavours: Flavours
+    rcu_barrier: BarrierSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,11 @@ ANCESTOR = Kernel(
     cpu_partial=CpuPartialByObjects(),
     cache_release=WaitOncePerCaller,
     kmem_memcg=WaitForEachCache,
-    memcg_creation_queue=system_queue,
+    memcg_creation_queue=SYSTEM,
     memcg_dying=NotMarked,
     sizing=SIZING_3_10,
+    rcu_flavours=Flavours(consolidated=False),
+    rcu_barrier=CpusHeld(),
 )
 
 HISTORY: tuple[Patch, ...] = (
@@ -144,7 +149,7 @@ HISTORY: tuple[Patch, ...] = (
         "",
         (4, 10),
         "mm: memcontrol: use special workqueue for creating per-memcg caches",
-        lambda kernel: replace(kernel, memcg_creation_queue=kmem_cache_queue),
+        lambda kernel: replace(kernel, memcg_creation_queue=MEMCG_KMEM_CACHE),
     ),
     Patch(
         "deactivate-waits-once",
@@ -180,6 +185,13 @@ HISTORY: tuple[Patch, ...] = (
         (4, 18),
         "slub: fix failure when we delete and create a slab cache",
         lambda kernel: replace(kernel, cache_release=UnlinkThenWaitInWorkItem),
+    ),
+    Patch(
+        "rcu-one-flavour",
+        "45975c7d21a1",
+        (5, 0),
+        "rcu: Define RCU-sched API in terms of RCU for Tree RCU PREEMPT builds",
+        lambda kernel: replace(kernel, rcu_flavours=Flavours(consolidated=True)),
     ),
     Patch(
         "free-pointer-middle",
@@ -266,6 +278,13 @@ HISTORY: tuple[Patch, ...] = (
         lambda kernel: _sized(kernel, cpu_partial_objects=CPU_PARTIAL_LARGE),
     ),
     Patch(
+        "rcu-barrier-without-cpus-lock",
+        "80b3fd474c91",
+        (5, 18),
+        "rcu: Make rcu_barrier() no longer block CPU-hotplug operations",
+        lambda kernel: replace(kernel, rcu_barrier=CpusFree()),
+    ),
+    Patch(
         "track-by-stack-depot",
         "5cf909c553e9",
         (5, 19),
@@ -278,6 +297,13 @@ HISTORY: tuple[Patch, ...] = (
         (6, 0),
         "mm/slab_common: Deleting kobject in kmem_cache_destroy() without holding slab_mutex/cpu_hotplug_lock",
         lambda kernel: replace(kernel, cache_release=WaitInWorkItem),
+    ),
+    Patch(
+        "own-flush-queue",
+        "e45cc288724f",
+        (6, 0),
+        "mm: slub: fix flush_cpu_slab()/__free_slab() invocations in task context",
+        lambda kernel: replace(kernel, cpu_flush=FlushByOwnQueue),
     ),
     Patch(
         "kmalloc-requested-size",
@@ -311,8 +337,8 @@ HISTORY: tuple[Patch, ...] = (
 """In the order of merging.
 
 Some stand for their series: fb2f2b0adb98 also for f0a3a24b532d, which made caches of cgroups count their pages,
-10befea91b61 for 9855609bde03, which did the same to accounted caches, 7e1fa93deff4 also for 59450bbc12be, which stopped taking the CPU lock, 3202fa62fb43 for
-89b83f282d8b, e41a49fadbc8 for 74c1d3e08153, 0fe2735d5e2e for 5886fc82b6e3.
+10befea91b61 for 9855609bde03, which did the same to accounted caches, 7e1fa93deff4 also for 59450bbc12be, which stopped
+taking the CPU lock, 3202fa62fb43 for 89b83f282d8b, e41a49fadbc8 for 74c1d3e08153, 0fe2735d5e2e for 5886fc82b6e3.
 """
 
 

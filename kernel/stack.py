@@ -23,9 +23,9 @@ F = TypeVar("F", bound="Callable[..., Any]")
 _ROOM = __name__.rpartition(".")[0] + "."
 _HIDDEN = tuple(
     _ROOM + module
-    for module in ("memory", "machine", "stack", "files", "operations", "workload", "boot", "sanitizers", "locks")
+    for module in ("memory", "machine", "stack", "files", "operations", "work_operations", "workload", "boot", "sanitizers", "locks")
 )
-_NAMES: dict[CodeType, str] = {}  # filled at import time, by `kernel_name` only
+_NAMES: dict[CodeType, str | None] = {}  # filled at import time only; None is shown nowhere
 STACK_MAX = 24
 """Frames in a report; deeper ones are cut, the innermost are kept."""
 
@@ -38,6 +38,12 @@ def kernel_name(name: str) -> Callable[[F], F]:
         return function
 
     return mark
+
+
+def part_of_caller(function: F) -> F:
+    """Leave a function out of stacks: in the kernel its caller does that itself."""
+    _NAMES[function.__code__] = None
+    return function
 
 
 def show_as(function: Callable[..., Any], name: str) -> None:
@@ -57,9 +63,8 @@ def renamed(function: F, name: str) -> F:
 @cache
 def shown_name(code: CodeType, module: str) -> str | None:
     """How a frame is shown, or None where it stands for nothing in the kernel."""
-    name = _NAMES.get(code)
-    if name is not None:
-        return name
+    if code in _NAMES:
+        return _NAMES[code]
     if not module.startswith(_ROOM) or code.co_name.startswith(("_", "<")) or _is_hidden(module):
         return None
     return code.co_name

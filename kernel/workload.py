@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..actors import Op, OpKind
 from . import operations
 from .machine import FunctionThread
+from .work_operations import make_named_works
 
 if TYPE_CHECKING:
     from collections import deque
@@ -50,6 +51,8 @@ class Task(FunctionThread):
 
     async def _run_program(self) -> None:
         await self.workload.run_program(self, self._program)
+        if self.cgroup is not None and self.machine.cgroups is not None:
+            await self.machine.cgroups.leave(self)
         await USER_MODE
 
 
@@ -65,6 +68,7 @@ class Workload:
         self._next_cpu = 0
         bags = machine.interleaver.resource("objects of the workload")
         self.touch_object = Op(OpKind.UPDATE, bags)
+        self.works = make_named_works(self, scenario)
 
     def start(self) -> None:
         """Make the tasks; those without a processor are dealt to the online ones in turn."""
@@ -73,14 +77,22 @@ class Workload:
                 name = f"{spec.name}/{number}" if spec.instances > 1 else spec.name
                 cpu = spec.cpu_of(number)
                 task = Task(self, self._any_cpu() if cpu is None else cpu, name, spec.program, number)
+                if spec.memcg is not None and self.machine.cgroups is not None:
+                    self.machine.cgroups.born_in(task, spec.memcg.replace("{task}", str(number)))
                 self.machine.spawn(task)
 
     async def run_program(self, task: Task, program: Sequence[Any]) -> None:
-        """Run the operations of `program` in order, as `task`."""
+        """Run the operations of `program` in order, as `task` or, within an operation, as somebody else."""
+        calls_from_user_mode = self.machine.running is task
         for operation in program:
-            await USER_MODE
+            if calls_from_user_mode:
+                await USER_MODE
             self.machine.count("operations")
             await operations.PERFORM[operation.op](task, operation)
+
+    async def perform(self, task: Any, operation: Any) -> None:
+        """Do one operation of a program inside of another."""
+        await operations.PERFORM[operation.op](task, operation)
 
     def _any_cpu(self) -> int:
         online = self.machine.online_cpus()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import Problem
 from .machine import LOCAL_DISTANCE, PAGE_SIZE
 from .slabinfo import impossibilities
+from .work_checks import check_queueing, check_waiting, check_workqueues
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -103,6 +104,8 @@ def check_workload(scenario: Scenario) -> Iterator[Problem]:
     nodes = {node.id: node for node in machine.nodes}
     yield from _unique("lock", [lock.name for lock in scenario.locks])
     yield from _unique("cache", [cache.name for cache in scenario.caches])
+    yield from _unique("workqueue", [queue.name for queue in scenario.workqueues])
+    yield from check_workqueues(scenario)
     yield from _unique("task", [task.name for task in scenario.tasks])
     recorded = {row.name: row.line for row in machine.slabinfo}
     for index, cache in enumerate(scenario.caches):
@@ -140,12 +143,17 @@ def check_workload(scenario: Scenario) -> Iterator[Problem]:
                     yield Problem(
                         f"{here}.node", f"there is no node {operation.node}; the nodes are {_list(list(nodes))}"
                     )
-                case "queue_work":
-                    yield from check_cpu(f"{here}.cpu", operation.cpu)
+                case "queue_work" | "queue_delayed_work" | "mod_delayed_work":
+                    if operation.cpu is not None:
+                        yield from check_cpu(f"{here}.cpu", operation.cpu)
+                    yield from check_queueing(scenario, here, operation)
                     yield from check_program(f"{here}.program", operation.program)
+                case "flush_work" | "cancel_work_sync" | "flush_workqueue" | "drain_workqueue":
+                    yield from check_waiting(scenario, here, operation)
                 case "repeat":
                     yield from check_program(f"{here}.program", operation.program)
 
+    yield from _check_cgroups(scenario)
     for index, task in enumerate(scenario.tasks):
         for cpu in task.cpu or ():
             yield from check_cpu(f"task[{index}].cpu", cpu)
@@ -154,6 +162,34 @@ def check_workload(scenario: Scenario) -> Iterator[Problem]:
         yield from check_node(f"event[{index}].node", event.node)
         if event.cpu is not None:
             yield from check_cpu(f"event[{index}].cpu", event.cpu)
+
+
+def _check_cgroups(scenario: Scenario) -> Iterator[Problem]:
+    """Whether the parent of each cgroup stands before it, and the cgroups of tasks exist."""
+    seen: dict[str, int] = {}
+    for index, section in enumerate(scenario.memcgs):
+        path = section.path.strip("/")
+        parent = path.rpartition("/")[0]
+        if "{" in path:
+            yield Problem(f"memcg[{index}].path", f"{path!r}: nothing is counted here; expected a path without braces")
+        elif path in seen:
+            yield Problem(f"memcg[{index}].path", f"{path!r} is there already, as memcg[{seen[path]}]")
+        elif parent and parent not in seen:
+            yield Problem(
+                f"memcg[{index}].path",
+                f"there is no cgroup {parent!r} to put it in; expected a [[memcg]] before this one",
+            )
+        seen.setdefault(path, index)
+    for index, task in enumerate(scenario.tasks):
+        if task.memcg is None:
+            continue
+        for number in range(task.instances):
+            path = task.memcg.strip("/").replace("{task}", str(number))
+            if path not in seen:
+                yield Problem(
+                    f"task[{index}].memcg", f"there is no [[memcg]] {path!r}; there are: {_list(list(seen)) or 'none'}"
+                )
+                break
 
 
 def _unique(section: str, names: list[str]) -> Iterator[Problem]:

@@ -11,18 +11,15 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
-from .operations import Model
+from .operations import Size
+from .parts import Model
 from .slabinfo import SlabinfoRow
-from .units import NODE_MAX, parse_cpulist, parse_size
+from .units import NODE_MAX, parse_cpulist
 
 PAGE_SIZE = 4096
 BLOCK_MIN = 4 << 20
 LOCAL_DISTANCE, REMOTE_DISTANCE, DISTANCE_MAX = 10, 20, 255
 
-_SIZE_SCHEMA = {
-    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+ *[KMGTkmgt]?i?[Bb]?$"}],
-    "description": "bytes, or a number with K, M, G or T (powers of 1024)",
-}
 _CPULIST_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 0},
@@ -45,7 +42,6 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)  # the rows of no file: not what a file could say
 
 
-Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 CpuList = Annotated[tuple[int, ...], BeforeValidator(parse_cpulist), WithJsonSchema(_CPULIST_SCHEMA)]
 Slabinfo = Annotated[tuple[SlabinfoRow, ...], BeforeValidator(_rows_only), WithJsonSchema(_SLABINFO_SCHEMA)]
 

@@ -8,28 +8,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+
+from .parts import Model, Name, Nanoseconds, placeholders
+from .units import parse_size
+from .work_operations import (
+    WITH_PROGRAM,
+    CancelWorkSync,
+    DrainWorkqueue,
+    FlushWork,
+    FlushWorkqueue,
+    ModDelayedWork,
+    QueueDelayedWork,
+    Queueing,
+    QueueWork,
+)
 
 REPEAT_MAX = 10_000_000
 COUNT_MAX = 10_000_000
 BULK_MAX = 100_000
-NAME_MAX = 64
 WRITE_MAX = 4 << 20
 
 
-def _placeholders(text: str) -> str:
-    rest = text.replace("{i}", "").replace("{task}", "")
-    if "{" in rest or "}" in rest:
-        raise ValueError(f"{text!r}: only {{i}} and {{task}} may stand in braces")
-    return text
-
-
-Name = Annotated[
+Path = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^/"), AfterValidator(placeholders)]
+CgroupPath = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=NAME_MAX, pattern=r"^[A-Za-z0-9_.:/{}()-]+$"),
-    AfterValidator(_placeholders),
+    StringConstraints(min_length=1, max_length=1024, pattern=r"^/?[A-Za-z0-9_.:{}-]+(/[A-Za-z0-9_.:{}-]+)*$"),
+    AfterValidator(placeholders),
 ]
-Path = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^/"), AfterValidator(_placeholders)]
+"""Where a cgroup is in the hierarchy, without the place where that is mounted."""
 SlabFlag = Literal[
     "SLAB_HWCACHE_ALIGN",
     "SLAB_TYPESAFE_BY_RCU",
@@ -47,15 +54,13 @@ SlabFlag = Literal[
     "SLAB_TRACE",
 ]
 """What kmem_cache_create() takes; in the kernel room each has its value."""
+SIZE_SCHEMA = {
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+ *[KMGTkmgt]?i?[Bb]?$"}],
+    "description": "bytes, or a number with K, M, G or T (powers of 1024)",
+}
+Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(SIZE_SCHEMA)]
 NodeNumber = Annotated[int, Field(ge=0, le=1023)]
 Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
-Nanoseconds = Annotated[int, Field(ge=0, le=1 << 60)]
-
-
-class Model(BaseModel):
-    """Base of all parts of a topology file: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, populate_by_name=True)
 
 
 class KmemCacheCreate(Model):
@@ -115,7 +120,7 @@ class KmemCacheFreeBulk(Model):
 
 
 class Kmalloc(Model):
-    """Allocate ``count`` pieces of ``size`` bytes into a bag; node -1 is any node."""
+    """Allocate ``count`` pieces of ``size`` bytes into a bag; node -1 is any node, ``account`` is GFP_ACCOUNT."""
 
     op: Literal["kmalloc"]
     size: Annotated[int, Field(ge=0, le=4 << 20)]
@@ -123,6 +128,7 @@ class Kmalloc(Model):
     count: Count = 1
     bag: Name = "kmalloc"
     atomic: bool = False
+    account: bool = False
 
 
 class Kfree(Model):
@@ -228,6 +234,59 @@ class CallRcu(Model):
     bag: Name | None = None
 
 
+class SynchronizeRcuExpedited(Model):
+    """Wait for a grace period, and interrupt the processors for it."""
+
+    op: Literal["synchronize_rcu_expedited"]
+
+
+class GetStateSynchronizeRcu(Model):
+    """Note which grace periods have passed, for cond_synchronize_rcu."""
+
+    op: Literal["get_state_synchronize_rcu"]
+
+
+class CondSynchronizeRcu(Model):
+    """Wait for a grace period, unless one has passed since get_state_synchronize_rcu."""
+
+    op: Literal["cond_synchronize_rcu"]
+
+
+class KfreeRcu(Model):
+    """Give the first ``count`` pieces of a bag, or all, to kfree_rcu()."""
+
+    op: Literal["kfree_rcu"]
+    count: Count | None = None
+    bag: Name = "kmalloc"
+
+
+class KvfreeRcuBarrier(Model):
+    """Wait until everything given to kfree_rcu() so far has been freed."""
+
+    op: Literal["kvfree_rcu_barrier"]
+
+
+class SrcuReadLock(Model):
+    """Enter a reader of an SRCU domain; it may sleep."""
+
+    op: Literal["srcu_read_lock"]
+    srcu: Name
+
+
+class SrcuReadUnlock(Model):
+    """Leave the latest reader of an SRCU domain."""
+
+    op: Literal["srcu_read_unlock"]
+    srcu: Name
+
+
+class SynchronizeSrcu(Model):
+    """Wait for a grace period of an SRCU domain."""
+
+    op: Literal["synchronize_srcu"]
+    srcu: Name
+
+
 class MemoryOnline(Model):
     """Bring a node's memory online, and wait until that is done."""
 
@@ -269,13 +328,26 @@ class CondResched(Model):
     op: Literal["cond_resched"]
 
 
-class QueueWork(Model):
-    """Run operations in a kworker of a processor; with ``wait``, until they are done."""
+class CgroupMkdir(Model):
+    """Make a cgroup, whose parent exists; ``limit`` is its memory.max."""
 
-    op: Literal["queue_work"]
-    cpu: Annotated[int, Field(ge=0)]
-    program: tuple[Operation, ...]
-    wait: bool = False
+    op: Literal["cgroup_mkdir"]
+    path: CgroupPath
+    limit: Size | None = None
+
+
+class CgroupRmdir(Model):
+    """Remove a cgroup, in which no task and no cgroup is."""
+
+    op: Literal["cgroup_rmdir"]
+    path: CgroupPath
+
+
+class CgroupAttach(Model):
+    """Move the running task to a cgroup; ``/`` is the root."""
+
+    op: Literal["cgroup_attach"]
+    path: CgroupPath | Literal["/"]
 
 
 class Repeat(Model):
@@ -307,18 +379,36 @@ Operation = Annotated[
     | SynchronizeRcu
     | RcuBarrier
     | CallRcu
+    | SynchronizeRcuExpedited
+    | GetStateSynchronizeRcu
+    | CondSynchronizeRcu
+    | KfreeRcu
+    | KvfreeRcuBarrier
+    | SrcuReadLock
+    | SrcuReadUnlock
+    | SynchronizeSrcu
     | MemoryOnline
     | MemoryOffline
     | WaitOnline
     | Sleep
     | Compute
     | CondResched
+    | CgroupMkdir
+    | CgroupRmdir
+    | CgroupAttach
     | QueueWork
+    | QueueDelayedWork
+    | ModDelayedWork
+    | FlushWork
+    | CancelWorkSync
+    | FlushWorkqueue
+    | DrainWorkqueue
     | Repeat,
     Field(discriminator="op"),
 ]
 
-QueueWork.model_rebuild()
+for _model in WITH_PROGRAM:
+    _model.model_rebuild(_types_namespace={"Operation": Operation})
 Repeat.model_rebuild()
 
 
@@ -331,5 +421,5 @@ def walk(program: Sequence[Operation]) -> Iterator[Operation]:
     """Every operation of a program, those inside of others included."""
     for operation in program:
         yield operation
-        if isinstance(operation, QueueWork | Repeat):
+        if isinstance(operation, Queueing | Repeat):
             yield from walk(operation.program)

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from .machine import CpuList, Machine
-from .operations import Model, Name, NodeNumber, Operation, SlabFlag, walk
+from .operations import CgroupPath, NodeNumber, Operation, Size, SlabFlag, walk
+from .parts import Model, Name
+from .work_operations import Queueing, WorkqueueSection
 
 ViolationKind = Literal[
     "null-deref",
@@ -53,6 +55,7 @@ class BootParameters(Model):
     slub_min_order: Annotated[int, Field(ge=0, le=10)] | None = None
     slub_max_order: Annotated[int, Field(ge=0, le=10)] | None = None
     slub_min_objects: Annotated[int, Field(ge=0, le=32767)] | None = None
+    rcu_cpu_stall_timeout: Annotated[int, Field(ge=3, le=300)] | None = None
 
 
 class KernelSection(Model):
@@ -93,10 +96,18 @@ class CacheSection(Model):
     ctor: bool = False
 
 
+class MemcgSection(Model):
+    """``[[memcg]]``: a cgroup that exists when the tasks start; ``limit`` is its memory.max."""
+
+    path: CgroupPath
+    limit: Size | None = None
+
+
 class TaskSection(Model):
-    """``[[task]]``: a program, run by one thread or several copies of it."""
+    """``[[task]]``: a program, run by one thread or several copies of it, in a cgroup or in the root."""
 
     name: Name
+    memcg: CgroupPath | None = None
     cpu: CpuList | None = None
     instances: Annotated[int, Field(ge=1, le=INSTANCES_MAX)] = 1
     program: tuple[Operation, ...]
@@ -174,6 +185,8 @@ class Scenario(Model):
     kernel: KernelSection = KernelSection()
     locks: tuple[LockSection, ...] = Field(default=(), alias="lock")
     caches: tuple[CacheSection, ...] = Field(default=(), alias="cache")
+    memcgs: tuple[MemcgSection, ...] = Field(default=(), alias="memcg")
+    workqueues: tuple[WorkqueueSection, ...] = Field(default=(), alias="workqueue")
     tasks: tuple[TaskSection, ...] = Field(default=(), alias="task")
     events: tuple[EventSection, ...] = Field(default=(), alias="event")
     explore: ExploreSection = ExploreSection()
@@ -200,6 +213,15 @@ class Scenario(Model):
         document = self.model_dump(mode="json", by_alias=True)
         if not self.machine.slabinfo:
             del document["machine"]["slabinfo"]
+        if self.kernel.boot.rcu_cpu_stall_timeout is None:
+            del document["kernel"]["boot"]["rcu_cpu_stall_timeout"]
+        if not self.memcgs:
+            del document["memcg"]
+        if not self.workqueues:
+            del document["workqueue"]
+        for task in document["task"]:
+            if task["memcg"] is None:
+                del task["memcg"]
         if self.compare == CompareSection():
             del document["compare"]
         return document
@@ -208,6 +230,22 @@ class Scenario(Model):
     def uses_kmalloc(self) -> bool:
         """Whether a program allocates with kmalloc()."""
         return any(op.op == "kmalloc" for task in self.tasks for op in walk(task.program))
+
+    @cached_property
+    def named_works(self) -> dict[str, Queueing]:
+        """The operation that stands first in the file for each named work item."""
+        named: dict[str, Queueing] = {}
+        for task in self.tasks:
+            for operation in walk(task.program):
+                if isinstance(operation, Queueing) and operation.name is not None:
+                    named.setdefault(operation.name, operation)
+        return named
+
+    @cached_property
+    def uses_cgroups(self) -> bool:
+        """Whether there are cgroups, or may be."""
+        operations = (op.op for task in self.tasks for op in walk(task.program))
+        return bool(self.memcgs) or any(op.startswith("cgroup_") for op in operations)
 
     def expected(self, release: str) -> tuple[str, ...]:
         """The violation kinds expected under `release`, sorted."""

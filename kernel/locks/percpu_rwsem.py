@@ -55,7 +55,7 @@ class PercpuRwsem(SharedLock):
         self._try_read = Op(OpKind.ACQUIRE, self.resource, perform=self._try_enter, aux=self)
         self._unread = Op(OpKind.RELEASE, self.resource, perform=self._leave, aux=self)
         self._block_readers = Op(OpKind.ACQUIRE, self.resource, admit=self._admit_writer, perform=self._shut, aux=self)
-        self._drain = Op(OpKind.ACQUIRE, self.resource, admit=self._admit_drain, aux=self)
+        self._drain = Op(OpKind.ACQUIRE, self.resource, admit=self._admit_drain, perform=self.passed, aux=self)
         self._unwrite = Op(OpKind.RELEASE, self.resource, perform=self._open, aux=self)
 
     def down_read(self) -> Awaitable[None]:

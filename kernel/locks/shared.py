@@ -58,7 +58,7 @@ class SharedLock:
 
     def must_wait(self, actor: Actor, flags: int) -> None:
         """Say that `actor` has to wait; `flags` are those of ``lock:contention_begin``."""
-        if (fire := self.machine.tracepoints.contention_begin.fire) is not None:
+        if not actor.contended and (fire := self.machine.tracepoints.contention_begin.fire) is not None:
             fire(self.address, flags)
             actor.contended = True
 

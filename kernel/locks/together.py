@@ -20,6 +20,10 @@ class Together:
     def __init__(self, *pairs: tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]) -> None:
         self._pairs = pairs
 
+    def then(self, take: Callable[[], Awaitable[None]], leave: Callable[[], Awaitable[None]]) -> Together:
+        """The same, and one more behind."""
+        return Together(*self._pairs, (take, leave))
+
     async def __aenter__(self) -> None:
         for take, _ in self._pairs:
             await take()

@@ -28,13 +28,15 @@ from typing import TYPE_CHECKING, Any
 from ...actors import Access, Op, OpKind
 from ..locks import Mutex, Spinlock
 from ..memory import Structure, allocated, free_structure
+from ..slab.sizing import PAGE_SIZE
 from ..stack import kernel_name
-from .deferred import Deferred
+from .deferred import CGROUP_DESTROY, Deferred
+from .files import memory_max_write
 from .memcg import STRUCT_SIZE, MemCgroup
 
 if TYPE_CHECKING:
     from ...actors import Resource
-    from ..machine import Machine
+    from ..machine import FunctionThread, Machine
     from .kmem import KmemMemcg
 
 
@@ -118,7 +120,7 @@ class Cgroups:
         self._serial += 1
 
         async def css_release() -> None:
-            await self.deferred.cgroup_destroy.queue("css_release_work_fn", lambda: self._css_release_work_fn(memcg))
+            await self.deferred.queue(CGROUP_DESTROY, "css_release_work_fn", lambda: self._css_release_work_fn(memcg))
 
         memcg = MemCgroup(machine, name, parent, self._serial, css_release)
         address = machine.static_address(STRUCT_SIZE)
@@ -148,7 +150,7 @@ class Cgroups:
         return 0
 
     async def _css_killed_ref_fn(self, memcg: MemCgroup) -> None:
-        await self.deferred.cgroup_destroy.queue("css_killed_work_fn", lambda: self._css_killed_work_fn(memcg))
+        await self.deferred.queue(CGROUP_DESTROY, "css_killed_work_fn", lambda: self._css_killed_work_fn(memcg))
 
     # --- the end of a cgroup, on the queue cgroup_destroy
 
@@ -167,7 +169,7 @@ class Cgroups:
                 del memcg.parent.children[memcg]
 
         async def css_free_rcu_fn() -> None:
-            await self.deferred.cgroup_destroy.queue("css_free_work_fn", lambda: self._css_free_work_fn(memcg))
+            await self.deferred.queue(CGROUP_DESTROY, "css_free_work_fn", lambda: self._css_free_work_fn(memcg))
 
         await self.deferred.call_rcu(css_free_rcu_fn)
 
@@ -214,6 +216,21 @@ class Cgroups:
             cgroup.nr_tasks -= 1
         task.cgroup = None
         await cgroup.memcg.css.put()
+
+    def born_in(self, task: FunctionThread, path: str) -> None:
+        """Put a task that does not run yet into the cgroup `path`, which exists; while booting."""
+        cgroup = self.paths[path.strip("/")]
+        cgroup.nr_tasks += 1
+        cgroup.memcg.css.get()
+        task.cgroup = cgroup
+
+    async def set_limit(self, path: str, limit: int) -> int:
+        """Write `limit` bytes to the file memory.max of a cgroup; 0 or a negative errno."""
+        cgroup = await self.look_up(path)
+        if cgroup is None:
+            return -ENOENT
+        await memory_max_write(self, cgroup.memcg, limit // PAGE_SIZE)
+        return 0
 
     def of_task(self, task: Any) -> Cgroup:
         """The cgroup of a task; kernel threads, and tasks that never moved, are in the root."""

@@ -22,11 +22,14 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from ..locks import Together
     from ..slab.cache import KmemCache, Slab
+    from .charge import Charging
     from .memcg import MemCgroup
 
 
 class KmemMemcg(Protocol):
     """Accounting of kernel memory: what cgroups call, and what SLUB calls for memory that is to be accounted."""
+
+    charging: Charging
 
     async def online(self, memcg: MemCgroup) -> bool:
         """Begin to account `memcg`, under ``cgroup_mutex``; false where memory ran out."""
@@ -74,6 +77,10 @@ class KmemMemcg(Protocol):
 
     async def release(self, cache: KmemCache) -> None:
         """A cache is given back: so is what accounting has put there."""
+        ...
+
+    async def slab_bytes(self, memcg: MemCgroup) -> tuple[int, int]:
+        """Bytes in slabs that belong to `memcg` and those below: of reclaimable caches, of others."""
         ...
 
     async def drain_all_stock(self, memcg: MemCgroup) -> None:

@@ -68,8 +68,8 @@ class MemCgroup(Structure):
         self.serial = serial
         # Each with rules of its own.
         self.css = PercpuRef(machine, "css.refcnt", release)
-        self.memory = PageCounter(machine, "memcg->memory", parent.memory if parent is not None else None)
-        self.kmem = PageCounter(machine, "memcg->kmem", parent.kmem if parent is not None else None)
+        self.memory: PageCounter = PageCounter(machine, "memcg->memory", parent.memory if parent is not None else None)
+        self.kmem: PageCounter = PageCounter(machine, "memcg->kmem", parent.kmem if parent is not None else None)
         # cgroup_mutex: those that are not released yet, removed ones included.
         self.children: dict[MemCgroup, None] = {}
         # Written under cgroup_mutex, looked at without: each access is declared.
@@ -101,6 +101,13 @@ class MemCgroup(Structure):
     def resources(self) -> tuple[Resource, ...]:
         """What those declare who use it."""
         return (self._kmem, *self.css.resources(), *self.memory.resources(), *self.kmem.resources())
+
+    def is_below(self, other: MemCgroup) -> bool:
+        """Whether this is `other`, or below it; where a cgroup is never changes."""
+        level: MemCgroup | None = self
+        while level is not None and level is not other:
+            level = level.parent
+        return level is other
 
     def descendants(self) -> Iterator[MemCgroup]:
         """All below, parents first; under ``cgroup_mutex``."""

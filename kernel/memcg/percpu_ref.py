@@ -88,7 +88,7 @@ class PercpuRef(Structure):
             await self.release()
 
     async def kill(self, deferred: Deferred, confirm: Callable[[], Awaitable[None]] | None = None) -> None:
-        """No `tryget_live` succeeds from here on; after a grace period `confirm` is called, and the first reference put.
+        """No `tryget_live` succeeds from here on; a grace period later comes `confirm`, and the first reference is put.
 
         Both happen in the soft interrupt that runs RCU callbacks.
         """

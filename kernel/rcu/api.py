@@ -1,234 +1,209 @@
-"""The RCU API of the emulated kernel, on the grace-period machine of the actors room.
+"""The RCU API of the emulated kernel.
 
-Mirrors __rcu_read_lock()/__rcu_read_unlock(), call_rcu(), synchronize_rcu() and rcu_barrier() of kernel/rcu/tree.c
-and tree_plugin.h (6.1), with one list of callbacks per processor in order of arrival; each waits for the sequence
-number it got.
+Mirrors the functions of the same names in kernel/rcu/tree.c and update.c (6.1).  The protocol is in the parts:
+`actors.grace_period` runs grace periods, `actors.rcu_quiescent` is the processors' side of them, `flavour` has the
+callbacks, `barrier`, `expedited`, `polled`, `srcu`, `kvfree` and `hotplug` what their names say, `readers` the readers
+and the checks of PROVE_RCU.
 
-Who meets here: readers (nothing shared: a count in the thread), updaters that append to the list of *their* processor
-with interrupts off, the grace-period machine, which tells processors that a grace period has ended, and the soft
-interrupt that runs the callbacks of its processor.  `rcu_barrier` adds a callback to every list that is not empty: it
-runs after all earlier ones.
+Lock order, outermost first: ``barrier_mutex`` → ``cpu_hotplug_lock`` (up to 5.17); ``exp_mutex`` → ``exp_wake_mutex``;
+``srcu_gp_mutex``; ``krcp->lock``.  None of them is taken under a lock of RCU's nodes, which is a step here.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from ...actors import GracePeriod, Message, Op, OpKind
-from ...actors.grace_period import GracePeriodEnded, QuiescentStates, StartGracePeriod, sequence_snap
-from ..locks import Completion, Mutex
-from ..locks.base import NOTHING
+from ...actors.grace_period import GpTimes, GracePeriodEnded
+from ...actors.rcu_quiescent import QuiescentStates
+from ...actors.rcu_sequence import sequence_snap
+from ..sanitizers.rcu_stall import report_stall
+from ..sanitizers.rcu_usage import TREE_C, illegal_switch, illegal_wait
+from .barrier import BarrierSection, CpusFree, EntrainBarrier, RcuBarrier
+from .expedited import ExpeditedRcu
+from .flavour import RCU_SOFTIRQ, RcuFlavour
+from .head import RcuHead
+from .hotplug import RcuHotplug
+from .kvfree import KvfreeRcu
+from .polled import PolledSequence
+from .readers import RcuReaders, Reader
+from .srcu import QueueSrcuCallbacks, SrcuStruct
+from .variants import Flavours
+from .waiting import GracePeriodCompletion
+
+__all__ = ["STALL_TIMEOUT_S", "Rcu", "RcuHead", "Reader", "gp_times"]
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
-    from ...actors import Cpu
+    from ...actors import Cpu, GracePeriod
     from ..machine import Machine
 
-RCU_SOFTIRQ = 9
-BLIMIT = 10
-"""Callbacks run in one soft interrupt before others get a turn (``blimit``)."""
+STALL_TIMEOUT_S = 21
+FQS_PROCESSORS = 256
+"""Processors for each jiffy more between two scans (``RCU_JIFFIES_FQS_DIV``)."""
+SECOND_NS = 1_000_000_000
 
 
-class RcuHead:
-    """``struct rcu_head``: a callback and the sequence number it waits for."""
-
-    __slots__ = ("address", "function", "sequence")
-
-    def __init__(self, function: Callable[[], Awaitable[None] | None], address: int = 0) -> None:
-        self.function = function
-        self.address = address
-        self.sequence = 0
+def _stalled(machine: Machine, flavour: RcuFlavour, _: GracePeriod) -> None:
+    report_stall(machine, flavour)
 
 
-@dataclass(frozen=True, slots=True)
-class EntrainBarrier(Message):
-    """To a processor: put the barrier's callback behind those you have (``rcu_barrier_handler``)."""
-
-    barrier: Barrier
-
-
-class Barrier:
-    """One `rcu_barrier` in progress: how many callbacks and processors it still waits for."""
-
-    __slots__ = ("count", "done")
-
-    def __init__(self, machine: Machine) -> None:
-        # Two more than are waited for, so that it cannot end while processors are still being asked.
-        self.count = 2
-        self.done = Completion(machine, "&rcu_state.barrier_completion")
-
-    def put(self, number: int = 1) -> None:
-        """That many less to wait for."""
-        self.count -= number
-        if self.count == 0:
-            self.done.complete_now()
+def gp_times(jiffy_ns: int, cpus: int, stall_timeout_s: int) -> GpTimes:
+    """``RCU_JIFFIES_TILL_FORCE_QS``: 1 jiffy, 2 above 250 HZ, 3 above 500; more on large machines."""
+    hz = SECOND_NS // jiffy_ns
+    jiffies = 1 + (hz > 250) + (hz > 500) + cpus // FQS_PROCESSORS  # noqa: PLR2004  # as in the kernel
+    return GpTimes(jiffies * jiffy_ns, jiffies * jiffy_ns, stall_timeout_s * SECOND_NS)
 
 
-class CallbackList:
-    """The callbacks of one processor, which alone changes them; others see whether there are any."""
+class Rcu(RcuReaders):
+    """RCU of one machine; `preemptible` as in a kernel with CONFIG_PREEMPT_RCU."""
 
-    __slots__ = ("queue",)
-
-    def __init__(self) -> None:
-        self.queue: deque[RcuHead] = deque()
-
-
-class Rcu:
-    """Normal RCU of one machine; `preemptible` as in a kernel with CONFIG_PREEMPT_RCU."""
-
-    def __init__(self, machine: Machine, *, preemptible: bool, jiffy_ns: int) -> None:
-        self._machine = machine
-        self.preemptible = preemptible
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        preemptible: bool,
+        jiffy_ns: int,
+        flavours: Flavours | None = None,
+        barrier: BarrierSection | None = None,
+        stall_timeout_s: int = STALL_TIMEOUT_S,
+    ) -> None:
+        which = flavours or Flavours(consolidated=True)
+        times = gp_times(jiffy_ns, len(machine.cpus), stall_timeout_s)
         self.name = "rcu_preempt" if preemptible else "rcu_sched"
-        self.domain = GracePeriod(machine.interleaver, self.name, machine.cpus, scan_ns=jiffy_ns)
-        self.quiescent = QuiescentStates(self.domain, preemptible=preemptible)
-        self.callbacks = {number: CallbackList() for number in machine.cpus}
-        lists = machine.interleaver.resource("rcu callbacks of every cpu")
-        self._look_at_lists = Op(OpKind.READ, lists, perform=self.domain.looks_at_processors)
-        self.barrier_mutex = Mutex(machine, "rcu_state.barrier_mutex")
-        self._lock_op = Op(OpKind.LOCAL, "rcu_read_lock", perform=self._enter)
-        self._unlock_op = Op(OpKind.LOCAL, "rcu_read_unlock", perform=self._leave)
-        self._enqueue = Op(OpKind.LOCAL, "rcu callbacks of this cpu")
-        self.barriers_run = 0
+        self.normal = RcuFlavour(
+            machine,
+            self.name,
+            times=times,
+            preemptible=preemptible,
+            waits_preempt_off=which.waits_preempt_off(preemptible=preemptible),
+        )
+        self.domain = self.normal.domain
+        self.sched = self.normal
+        if which.separate_sched(preemptible=preemptible):
+            self.sched = RcuFlavour(machine, "rcu_sched", times=times, preemptible=False, waits_preempt_off=True)
+        self.flavours = list(dict.fromkeys((self.normal, self.sched)))
+        quiescent = QuiescentStates(machine.cpus, self.domain)
+        super().__init__(machine, quiescent, preemptible=preemptible)
+        self._by_domain = {flavour.domain: flavour for flavour in self.flavours}
+        section = barrier or CpusFree()
+        self.barriers = [RcuBarrier(machine, flavour, section) for flavour in self.flavours]
+        self.barrier_mutex = self.barriers[0].mutex
+        self.polled = PolledSequence(self.domain.sequence)
+        self._polled_start = 0
+        self.domain.on_start.append(self._poll_start)
+        self.domain.on_end.append(lambda _: self.polled.end(self._polled_start))
+        self.expedited = ExpeditedRcu(machine, self.normal, self.polled)
+        self.hotplug = RcuHotplug(machine, self)
+        self.kvfree = KvfreeRcu(machine, self)
+        self.srcu: dict[str, SrcuStruct] = {}
+        quiescent.on_reader_left = self.expedited.state.look
+        quiescent.on_illegal_switch = lambda thread: illegal_switch(machine, thread)
+        for domain, flavour in self._by_domain.items():
+            domain.on_stall = partial(_stalled, machine, flavour)
         for cpu in machine.cpus.values():
-            cpu.handlers[GracePeriodEnded] = self._grace_period_ended
-            cpu.handlers[EntrainBarrier] = self._entrain
+            cpu.handlers[GracePeriodEnded] = self._ended
+            cpu.handlers[QueueSrcuCallbacks] = lambda cpu, message: message.srcu.queue_callbacks(cpu)
+            cpu.handlers[EntrainBarrier] = lambda cpu, message: message.barrier.called(cpu)
 
-    # --- readers
+    def start(self) -> None:
+        """Bring the grace-period machines to life (``rcu_spawn_gp_kthread``)."""
+        for flavour in self.flavours:
+            self._machine.interleaver.spawn(flavour.domain)
 
-    def read_lock(self) -> Awaitable[None]:
-        """Enter a read-side critical section; nests (``rcu_read_lock``)."""
-        return self._lock_op
-
-    def read_unlock(self) -> Awaitable[None]:
-        """Leave it (``rcu_read_unlock``)."""
-        return self._unlock_op
-
-    def reader(self) -> Reader:
-        """A read-side critical section as a context manager."""
-        return Reader(self)
-
-    def _enter(self, _: Any) -> None:
-        thread = self._machine.current
-        thread.rcu_depth += 1
-        if not self.preemptible:
-            thread.preempt_disable()
-
-    def _leave(self, _: Any) -> None:
-        thread = self._machine.current
-        if not thread.rcu_depth:
-            self._machine.kernel_bug("rcu_read_unlock without rcu_read_lock")
-        thread.rcu_depth -= 1
-        if not self.preemptible:
-            thread.preempt_enable()
-        if not thread.rcu_depth:
-            self.quiescent.outermost_unlock(thread)
+    def _poll_start(self, _: int) -> None:
+        self._polled_start = self.polled.start()
 
     # --- updaters
 
-    async def call_rcu(self, head: RcuHead) -> None:
+    def call_rcu(self, head: RcuHead) -> Awaitable[None]:
         """Run ``head.function`` in soft-interrupt context after a grace period that begins later than now."""
-        await self._enqueue
-        cpu = self._machine.this_cpu
-        self._append(cpu, head)
-        self._machine.count("rcu_callbacks")
-        if (fire := self._machine.tracepoints.rcu_callback.fire) is not None:
-            fire(self.name, head.address, 0, len(self.callbacks[cpu.cpu_id].queue))
+        return self.normal.call_rcu(head)
 
-    def _append(self, cpu: Cpu, head: RcuHead) -> None:
-        self.domain.changes()
-        head.sequence = sequence_snap(self.domain.sequence)
-        self.callbacks[cpu.cpu_id].queue.append(head)
-        self.domain.interested[cpu.cpu_id] = None
-        self.domain.mailbox.post(StartGracePeriod(head.sequence))
+    def call_rcu_sched(self, head: RcuHead) -> Awaitable[None]:
+        """The same, after a grace period that also waits for regions with preemption off; up to 4.19 a difference."""
+        return self.sched.call_rcu(head)
 
     async def synchronize_rcu(self) -> None:
         """Sleep until every reader that has begun is over."""
-        machine = self._machine
-        if machine.current.rcu_depth:
-            machine.kernel_bug("Illegal synchronize_rcu() in RCU read-side critical section")
-        done = Completion(machine, "&rcu.completion")
-        await self.call_rcu(RcuHead(done.complete_now))
+        if self.readers_held():
+            illegal_wait(self._machine, "synchronize_rcu", TREE_C)
+        await self._wait(self.normal)
+
+    async def synchronize_sched(self) -> None:
+        """Sleep until every region with preemption off that has begun is over; from 5.0 on `synchronize_rcu`."""
+        if self.readers_held():
+            illegal_wait(self._machine, "synchronize_sched", TREE_C)
+        await self._wait(self.sched)
+
+    async def _wait(self, flavour: RcuFlavour) -> None:
+        done = GracePeriodCompletion(self._machine, "&rcu.completion", flavour.domain.blockers)
+        await flavour.call_rcu(RcuHead(done.complete_now, name="wakeme_after_rcu"))
         await done.wait()
 
-    async def rcu_barrier(self) -> None:
-        """Sleep until every callback queued so far, on any processor, has been run."""
-        machine = self._machine
-        async with self.barrier_mutex:
-            barrier = Barrier(machine)
-            self._tell_barrier("Begin", -1, barrier)
-            await self._look_at_lists
-            for number in [number for number, callbacks in self.callbacks.items() if callbacks.queue]:
-                barrier.count += 1
-                await machine.cpus[number].mailbox.send(EntrainBarrier(barrier))
-            barrier.put(2)
-            await barrier.done.wait()
-            self.barriers_run += 1
-            machine.count("rcu_barriers")
-            self._tell_barrier("Inc2", -1, barrier)
+    def synchronize_rcu_expedited(self) -> Awaitable[None]:
+        """The same as `synchronize_rcu`, sooner, at the cost of an interrupt to every busy processor."""
+        return self.expedited.synchronize_rcu_expedited()
 
-    def _entrain(self, cpu: Cpu, message: EntrainBarrier) -> None:
-        """The interrupt: behind the last callback, without asking for a grace period of its own."""
-        barrier = message.barrier
-        queue = self.callbacks[cpu.cpu_id].queue
-        if not queue:
-            self._tell_barrier("IRQNQ", cpu.cpu_id, barrier)
-            barrier.put()
-            return
-        self._tell_barrier("IRQ", cpu.cpu_id, barrier)
-        head = RcuHead(barrier.put)
-        head.sequence = queue[-1].sequence
-        queue.append(head)
+    def rcu_barrier(self) -> Awaitable[None]:
+        """Sleep until every callback queued so far, on any processor, has been invoked."""
+        return self.barriers[0].rcu_barrier()
 
-    def _tell_barrier(self, what: str, cpu: int, barrier: Barrier) -> None:
-        if (fire := self._machine.tracepoints.rcu_barrier.fire) is not None:
-            fire(self.name, what, cpu, barrier.count, self.barriers_run)
+    def rcu_barrier_sched(self) -> Awaitable[None]:
+        """The same for callbacks of `call_rcu_sched`."""
+        return self.barriers[-1].rcu_barrier()
 
-    # --- running callbacks
+    # --- polling
 
-    def _grace_period_ended(self, cpu: Cpu, _: GracePeriodEnded) -> None:
-        cpu.raise_softirq(RCU_SOFTIRQ, self._do_batch)
+    def get_state_synchronize_rcu(self) -> int:
+        """A cookie for `poll_state_synchronize_rcu`: has a grace period passed since now?"""
+        self.domain.changes()
+        return self.polled.get_state()
 
-    async def _do_batch(self, cpu: Cpu) -> None:
-        """Run callbacks whose grace period is over, at most `BLIMIT` (``rcu_do_batch``)."""
-        queue = self.callbacks[cpu.cpu_id].queue
-        if not queue:
-            return
-        tracepoints = self._machine.tracepoints
-        if (fire := tracepoints.rcu_batch_start.fire) is not None:
-            fire(self.name, len(queue), BLIMIT)
-        ran = 0
-        while queue and ran < BLIMIT and queue[0].sequence <= self.domain.sequence:
-            head = queue[0]
-            if (fire := tracepoints.rcu_invoke_callback.fire) is not None:
-                fire(self.name, head.address, 0)
-            pending = head.function()
-            if pending is not None:
-                await pending
-            queue.popleft()  # only now: a barrier must wait for a callback that is being run
-            ran += 1
-        if (fire := tracepoints.rcu_batch_end.fire) is not None:
-            fire(self.name, ran, int(bool(queue)), 0, 0, 0)
-        if not queue:
-            self.domain.changes()
-            self.domain.interested.pop(cpu.cpu_id, None)
-        elif queue[0].sequence <= self.domain.sequence:
-            cpu.raise_softirq(RCU_SOFTIRQ, self._do_batch)
+    def start_poll_synchronize_rcu(self) -> int:
+        """The same, and see to it that there will be one."""
+        cookie = self.get_state_synchronize_rcu()
+        self.domain.request(sequence_snap(self.domain.sequence))
+        return cookie
 
+    def poll_state_synchronize_rcu(self, cookie: int) -> bool:
+        """Whether a full grace period, normal or expedited, has passed since `cookie` was taken."""
+        self.domain.changes()
+        return self.polled.poll_state(cookie)
 
-class Reader:
-    """``rcu_read_lock`` … ``rcu_read_unlock`` around a block."""
+    async def cond_synchronize_rcu(self, cookie: int) -> None:
+        """Sleep until one has."""
+        if not self.poll_state_synchronize_rcu(cookie):
+            await self.synchronize_rcu()
 
-    __slots__ = ("_rcu",)
+    # --- other domains
 
-    def __init__(self, rcu: Rcu) -> None:
-        self._rcu = rcu
+    def srcu_struct(self, name: str) -> SrcuStruct:
+        """The SRCU domain `name`, made on first use (``DEFINE_SRCU``)."""
+        found = self.srcu.get(name)
+        if found is None:
+            found = self.srcu[name] = SrcuStruct(self._machine, name)
+        return found
 
-    def __aenter__(self) -> Awaitable[None]:
-        return self._rcu.read_lock()
+    # --- interrupts
 
-    def __aexit__(self, kind: type[BaseException] | None, *_: Any) -> Awaitable[Any]:
-        return NOTHING if kind is not None and not issubclass(kind, Exception) else self._rcu.read_unlock()
+    def _ended(self, cpu: Cpu, message: GracePeriodEnded) -> None:
+        """A grace period has ended: see to this processor's callbacks."""
+        flavour = self._by_domain[message.domain]
+        data = flavour.data[cpu.cpu_id]
+        flavour.note(data)
+        if data.callbacks.ready:
+            self.raise_softirq(cpu)
+
+    def raise_softirq(self, cpu: Cpu) -> None:
+        """Have callbacks invoked on the processor (``invoke_rcu_core``)."""
+        cpu.raise_softirq(RCU_SOFTIRQ, self.rcu_core)
+
+    async def rcu_core(self, cpu: Cpu) -> None:
+        """The soft interrupt."""
+        more = False
+        for flavour in self.flavours:
+            more |= await flavour.invoke(cpu)
+        if more:
+            self.raise_softirq(cpu)

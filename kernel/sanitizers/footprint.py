@@ -20,13 +20,33 @@ from typing import TYPE_CHECKING, Any
 
 from ...actors import Access, Cpu, GracePeriod, KernelThread, NumaNode, WorkerPool
 from ...actors.buddy import Buddy
-from ...actors.grace_period import Quorum
+from ...actors.rcu_expedited import Expedited
+from ...actors.rcu_node import Quorum, RcuNode
+from ...actors.work_queue import PoolQueue, WorkQueue
 from ...actors.worker_pool import KernelWorker, WorkItem
 from ...actors.zone import Zone
+from ..memcg.cache_ids import CacheIds
+from ..memcg.cgroup import Cgroup, Cgroups
+from ..memcg.child_caches import RootCaches
+from ..memcg.memcg import MemCgroup
+from ..memcg.objcg import ObjCgroup
+from ..memcg.page_counter import PageCounter
+from ..memcg.params import CacheArray, ChildParams, RootParams
+from ..memcg.percpu_ref import PercpuRef
+from ..memcg.stock import ObjStock
 from ..memory_hotplug import MemoryHotplug, NodeWatch
 from ..node_states import NodeMask, NodeStates
 from ..pages import PageAllocator
-from ..rcu.api import Barrier, CallbackList, Rcu, RcuHead
+from ..rcu.api import Rcu
+from ..rcu.barrier import RcuBarrier
+from ..rcu.data import RcuData
+from ..rcu.expedited import ExpeditedRcu
+from ..rcu.flavour import RcuFlavour
+from ..rcu.head import RcuHead
+from ..rcu.kvfree import Batch, KvfreeCpu
+from ..rcu.polled import PolledSequence
+from ..rcu.segcblist import SegmentedCallbacks
+from ..rcu.srcu import SrcuStruct
 from ..slab.cache import KmemCache, KmemCacheCpu, KmemCacheNode, Slab
 from ..slab.debug_memory import DebugMemory
 from ..slab.slab_list import SlabList
@@ -41,30 +61,53 @@ if TYPE_CHECKING:
     from ...actors import Actor, Interleaver, Op, Resource
 
 AUDITED: tuple[type, ...] = (
-    Barrier,
+    Batch,
     Buddy,
-    CallbackList,
+    CacheArray,
+    CacheIds,
+    Cgroup,
+    Cgroups,
+    ChildParams,
     Cpu,
     DebugMemory,
+    Expedited,
+    ExpeditedRcu,
     GracePeriod,
     KernelThread,
     KernelWorker,
     KmemCache,
     KmemCacheCpu,
     KmemCacheNode,
+    KvfreeCpu,
+    MemCgroup,
     MemoryHotplug,
     NodeMask,
     NodeStates,
     NodeWatch,
     NumaNode,
+    ObjCgroup,
+    ObjStock,
     PageAllocator,
+    PageCounter,
+    PercpuRef,
+    PolledSequence,
+    PoolQueue,
     Quorum,
     Rcu,
+    RcuBarrier,
+    RcuData,
+    RcuFlavour,
     RcuHead,
+    RcuNode,
+    RootCaches,
+    RootParams,
+    SegmentedCallbacks,
     Slab,
     SlabList,
     Slub,
+    SrcuStruct,
     WorkItem,
+    WorkQueue,
     WorkerPool,
     Workload,
     Zone,
@@ -75,20 +118,25 @@ NOT_SHARED = {
     "DebugMemory.allocated",
     "DebugMemory.freed",
     "KmemCache.cpu_slab",
+    "Rcu._watched",
+    "Rcu.other_readers",
+    "Rcu.told",
     "Slab.live",
+    "Slab.objcgs",
     "Slub.large",
     "Slub.slabs",
     "Slub.structures",
+    "WorkQueue.pool_queues",
     "Workload.bags",
     "Workload.files_read",
 }
 """Containers in which everybody finds only what is theirs: per-CPU data, and structures by address.
 
 What is in them is watched, the containers themselves are not: that an entry of somebody else comes or goes, nobody
-can see.  ``Slab.live`` is one too: a bit for each object, and KASAN's alone.
+can see.  ``Slab.live`` is one too: a bit for each object, and KASAN's alone; and ``Slab.objcgs``, a place for each object.
 """
 
-ATOMIC = {"nr_slabs", "total_objects"}
+ATOMIC = {"nr_charged_bytes", "nr_slabs", "references", "total_objects", "usage"}
 """Counters that are added to atomically: additions commute where the step declares just that."""
 
 LIFETIME = "lifetime"

@@ -17,7 +17,7 @@ from ..stack import kernel_name
 from .cache import NIL
 from .cpu_slab import deactivate_slab, this_cpu_slab
 from .debug import set_alloc_track
-from .flags import SLAB_STORE_USER
+from .flags import GFP_ACCOUNT, SLAB_ACCOUNT, SLAB_STORE_USER
 from .geometry import get_order
 from .new_slab import alloc_single_from_new_slab, new_slab
 from .node import inc_slabs_node
@@ -37,6 +37,8 @@ FAST_PATH_NS = 8
 
 async def kmem_cache_alloc(slub: Slub, cache: KmemCache, gfp: int = GFP_KERNEL) -> int | None:
     """Allocate an object of `cache`, from any node; its address, or None where there is no memory."""
+    if slub.memcg is not None and (cache.flags & SLAB_ACCOUNT or gfp & GFP_ACCOUNT):
+        return await slub.memcg.kmem_cache_alloc(cache, gfp, NUMA_NO_NODE)
     interleaver = slub.interleaver
     c = cache.cpu_slab.get(interleaver.running.cpu_id)
     if c is not None and (index := c.freelist) != NIL:
@@ -63,9 +65,16 @@ async def kmem_cache_alloc_node(slub: Slub, cache: KmemCache, gfp: int, node: in
     """Allocate an object of `cache`, from `node` if it is there; its address, or None where there is no memory."""
     if node == NUMA_NO_NODE:
         return await kmem_cache_alloc(slub, cache, gfp)
+    if slub.memcg is not None and (cache.flags & SLAB_ACCOUNT or gfp & GFP_ACCOUNT):
+        return await slub.memcg.kmem_cache_alloc(cache, gfp, node)
+    return await slab_alloc_node(slub, cache, gfp, node)
+
+
+async def slab_alloc_node(slub: Slub, cache: KmemCache, gfp: int, node: int) -> int | None:
+    """Allocate from just this cache, whoever it is for."""
     interleaver = slub.interleaver
     c = cache.cpu_slab.get(interleaver.running.cpu_id)
-    if c is not None and c.freelist != NIL and c.slab is not None and c.slab.node == node:
+    if c is not None and c.freelist != NIL and c.slab is not None and node in (NUMA_NO_NODE, c.slab.node):
         address: int | None = _take_first(cache, c, c.slab)
         c.tid += 1
         if interleaver.costed:
@@ -184,11 +193,16 @@ def _get_freelist(c: KmemCacheCpu, slab: Slab) -> bool:
     return False
 
 
-async def kmem_cache_alloc_bulk(slub: Slub, cache: KmemCache, gfp: int, count: int) -> list[int]:
+async def kmem_cache_alloc_bulk(
+    slub: Slub, cache: KmemCache, gfp: int, count: int, *, accounted: bool = True
+) -> list[int]:
     """Allocate `count` objects of any node; their addresses, or none at all where memory does not suffice.
 
-    Interrupts are off while objects come from the processor's free list.
+    Interrupts are off while objects come from the processor's free list.  Unless `accounted` they are from just this
+    cache, whoever it is for.
     """
+    if accounted and slub.memcg is not None and (cache.flags & SLAB_ACCOUNT or gfp & GFP_ACCOUNT):
+        return await slub.memcg.kmem_cache_alloc_bulk(cache, gfp, count)
     from .free import kmem_cache_free_bulk  # freeing builds on allocating
 
     machine = slub.machine

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from ...actors import Interleaver, Resource
     from ..machine import Machine
+    from ..memcg.objcg import ObjCgroup
+    from ..memcg.params import ChildParams, RootParams
     from .debug_memory import DebugMemory
     from .geometry import Geometry
 
@@ -62,6 +64,7 @@ class Slab(Structure):
         "memory",
         "next",
         "node",
+        "objcgs",
         "objects",
         "order",
         "pfn",
@@ -92,6 +95,8 @@ class Slab(Structure):
         # n->list_lock while on a list of the node; the processor's while on its list.
         self.next: Slab | None = None
         self.previous: Slab | None = None
+        # Who each object is charged to, from 5.9; a place belongs to whoever owns its object.
+        self.objcgs: list[ObjCgroup | None] | None = None
         # Head of a processor's list: how many slabs, and (up to 5.15) free objects, are on it.
         self.slabs = 0
         self.pobjects = 0
@@ -188,6 +193,8 @@ class KmemCache(Structure):
         "holds_structures",
         "interleaver",
         "inuse",
+        "memcg_params",
+        "memcg_root",
         "min_partial",
         "name",
         "node",
@@ -227,6 +234,9 @@ class KmemCache(Structure):
         self.address = address
         self.holds_structures = False  # the boot caches: their objects are kept as Python objects too
         self.random_seq: tuple[int, ...] | None = None  # the order in which new slabs hand out their objects
+        # Accounting's, up to 5.8: of a cgroup's own cache, of one that cgroups have caches of.
+        self.memcg_params: ChildParams | None = None
+        self.memcg_root: RootParams | None = None
         # slab_mutex; an alias raises the sizes:
         self.refcount = 1
         self.aliases: tuple[str, ...] = ()  # other names it was merged under

@@ -3,13 +3,15 @@
 Up to 5.14 the flusher interrupts every processor that has a slab of the cache (``on_each_cpu_cond``), and the
 interrupt handler gives it back.  From 5.15 (5a836bf6b09f with its fixes) it queues one work item per processor and
 waits for each; ``flush_lock`` keeps the items, which every flusher shares, from being used twice.  Order then:
-``cpu_hotplug_lock`` → ``slab_mutex`` → ``flush_lock`` → the work.
+``cpu_hotplug_lock`` → ``slab_mutex`` → ``flush_lock`` → the work.  At first they were queued with everybody's, on
+``events``; from 6.0 (e45cc288724f) they have a workqueue of their own, with a rescuer: who destroys a cache may be an
+item that memory depends on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ...actors import Access, Message
 from ...actors.signal import Signal
@@ -87,6 +89,8 @@ class FlushByInterrupt:
 class FlushByWork:
     """From 5.15, in the order that was merged."""
 
+    queue: ClassVar[str] = "events"
+
     def __init__(self, slub: Slub) -> None:
         self._slub = slub
         self._works: dict[int, WorkItem] = {}
@@ -119,6 +123,14 @@ class FlushByWork:
             async def flush(_: WorkItem) -> None:
                 await flush_cpu_slab(self._slub, self._cache[cpu], cpu)
 
-            work = self._slub.machine.workqueues.make_work("flush_cpu_slab", flush)
+            work = self._slub.machine.workqueues.make_work(
+                "flush_cpu_slab", flush, queue=self.queue, lock_name="(work_completion)(&sfw->work)"
+            )
             self._works[cpu] = work
         return work
+
+
+class FlushByOwnQueue(FlushByWork):
+    """From 6.0."""
+
+    queue: ClassVar[str] = "slub_flushwq"

@@ -23,6 +23,7 @@ from .node import add_partial, init_kmem_cache_node
 from .recorded import as_recorded
 
 if TYPE_CHECKING:
+    from ..memcg.params import ChildParams
     from .cache import Constructor
     from .geometry import Geometry
     from .slub import Slub
@@ -55,7 +56,8 @@ async def kmem_cache_create(
     machine = slub.machine
     if not 0 < usersize <= size or useroffset > size - usersize:
         usersize = useroffset = 0
-    async with slub.variants.slab_locks.creating(slub), slub.slab_mutex:
+    locks = slub.variants.slab_locks.creating(slub)
+    async with locks if slub.memcg is None else slub.memcg.creating(locks), slub.slab_mutex:
         cache, error = None, EINVAL
         if not flags & ~SLAB_FLAGS_PERMITTED:
             flags &= CACHE_CREATE_MASK
@@ -98,12 +100,30 @@ async def _create_cache(
     usersize: int,
 ) -> tuple[KmemCache | None, int]:
     """``create_cache``: the cache, or the error number."""
-    machine = slub.machine
     try:
         geometry = geometry_of(slub, name, size, align, flags, ctor=ctor is not None)
     except ValueError as error:
-        machine.printk("warning", f"{name}: {error}")
+        slub.machine.printk("warning", f"{name}: {error}")
         return None, EINVAL
+    cache, error_number = await make_cache(slub, name, geometry, ctor=ctor, useroffset=useroffset, usersize=usersize)
+    if cache is not None and slub.memcg is not None:
+        slub.memcg.link(cache)
+    return cache, error_number
+
+
+async def make_cache(
+    slub: Slub,
+    name: str,
+    geometry: Geometry,
+    *,
+    ctor: Constructor | None = None,
+    useroffset: int = 0,
+    usersize: int = 0,
+    refcount: int = 1,
+    memcg_params: ChildParams | None = None,
+) -> tuple[KmemCache | None, int]:
+    """A cache of known geometry, on the list and in sysfs, or the error number; under ``slab_mutex``."""
+    machine = slub.machine
     address = await kmem_cache_alloc(slub, slub.kmem_cache, GFP_KERNEL)
     if address is None:
         return None, ENOMEM
@@ -116,6 +136,8 @@ async def _create_cache(
         useroffset=useroffset,
         usersize=usersize,
     )
+    cache.refcount = refcount
+    cache.memcg_params = memcg_params
     allocated(machine, cache, "struct kmem_cache", "kmem_cache", address, slub.kmem_cache.object_size)
     slub.structures[address] = cache
     if slub.freelist_random:
@@ -130,6 +152,7 @@ async def _create_cache(
         return None, EEXIST
     machine.count("caches_created")
     if (fire := machine.tracepoints.kmem_cache_create.fire) is not None:
+        flags = geometry.flags & CACHE_CREATE_MASK
         fire(name, address, cache.object_size, cache.size, geometry.align, flags, geometry.order, geometry.objects)
     return cache, 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 from .debug_validate import list_slab_objects
 from .node import dec_slabs_node, free_slab, remove_partial
 
@@ -26,7 +26,7 @@ async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
     return await (destroy_cache(slub, cache) if slub.memcg is None else slub.memcg.destroy(cache))
 
 
-@kernel_name("kmem_cache_destroy")
+@part_of_caller
 async def destroy_cache(slub: Slub, cache: KmemCache) -> bool:
     """Destroy a cache that no cgroup has caches of."""
     machine = slub.machine

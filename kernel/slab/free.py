@@ -42,6 +42,8 @@ async def kmem_cache_free(slub: Slub, cache: KmemCache, address: int) -> None:
     index = (address - slab.base) // cache.size
     if slub.kasan is not None:
         slub.kasan.check_free(cache, slab, index, address)
+    if slab.objcgs is not None and slub.memcg is not None:
+        await slub.memcg.free_hook(slab, index)
     if cache.holds_structures:
         free_structure(slub.structures.pop(address))
     interleaver = slub.interleaver
@@ -114,7 +116,9 @@ def cache_from_obj(slub: Slub, cache: KmemCache, slab: Slab | None) -> tuple[Sla
     """
     if slab is None:
         slub.machine.kernel_bug(f"an object that lies in no slab is freed to {cache.name}")
-    wrong_cache(slub.machine, cache.name, slab.cache.name)
+    params = slab.cache.memcg_params
+    if params is None or params.root_cache is not cache:  # a cgroup's objects are freed through the root cache
+        wrong_cache(slub.machine, cache.name, slab.cache.name)
     return slab, slab.cache
 
 
@@ -164,6 +168,8 @@ async def kmem_cache_free_bulk(slub: Slub, cache: KmemCache, addresses: Sequence
         for index in chain:
             if machine.kasan is not None:
                 machine.kasan.check_free(of, slab, index, slab.base + index * of.size)
+            if slab.objcgs is not None and slub.memcg is not None:
+                await slub.memcg.free_hook(slab, index)
             slab.live &= ~(1 << index)
         head, tail, count = chain[0], chain[-1], len(chain)
         for index, following in zip(chain, chain[1:], strict=False):

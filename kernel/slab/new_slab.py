@@ -69,9 +69,13 @@ async def new_slab(slub: Slub, cache: KmemCache, gfp: int, node: int) -> Slab | 
     if first & GFP_DIRECT_RECLAIM and order > geometry.min_order:
         first = (first | GFP_NOMEMALLOC) & ~GFP_RECLAIM
     got = await pages.alloc_pages_node(node, first, order)
+    if got is not None and cache.memcg_params is not None:
+        got = await _charged(slub, cache, first, got, order)
     if got is None:
         order, objects = geometry.min_order, geometry.min_objects
         got = await pages.alloc_pages_node(node, gfp if order else gfp & ~GFP_COMP, order)
+        if got is not None and cache.memcg_params is not None:
+            got = await _charged(slub, cache, gfp, got, order)
         if got is not None:
             stat(this_cpu_slab(slub, cache), StatItem.ORDER_FALLBACK)
     if got is None:
@@ -91,6 +95,15 @@ async def new_slab(slub: Slub, cache: KmemCache, gfp: int, node: int) -> Slab | 
     if (fire := slub.machine.tracepoints.slab_new.fire) is not None:
         fire(cache.name, pfn, order, objects, page_node)
     return slab
+
+
+async def _charged(slub: Slub, cache: KmemCache, gfp: int, got: tuple[int, int], order: int) -> tuple[int, int] | None:
+    """Charge the pages of a cgroup's own cache; they go back where its limit forbids them."""
+    if slub.memcg is None or await slub.memcg.charge_slab(cache, gfp, 1 << order):
+        return got
+    pfn, node = got
+    await slub.machine.pages.free_pages(node, pfn, order)
+    return None
 
 
 def shuffle_freelist(slub: Slub, slab: Slab, sequence: tuple[int, ...]) -> None:

@@ -104,4 +104,6 @@ async def _free_slab(slub: Slub, cache: KmemCache, slab: Slab) -> None:
         check_slab_before_free(slub, cache, slab)
     for page in range(1 << slab.order):
         del slub.slabs[slab.pfn + page]
+    if cache.memcg_params is not None and slub.memcg is not None:
+        await slub.memcg.uncharge_slab(cache, 1 << slab.order)
     await slub.machine.pages.free_pages(slab.node, slab.pfn, slab.order)

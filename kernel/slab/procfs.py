@@ -1,8 +1,9 @@
 """/proc/slabinfo: a line for each cache, newest first, under ``slab_mutex`` for the whole read.
 
-Mirrors print_slabinfo_header(), cache_show() of mm/slab_common.c and get_slabinfo() of mm/slub.c (6.1), to the byte.
-What processors have counts as in use: only the free objects of the nodes' partial slabs are counted as free.  SLUB has
-no tunables, shares nothing and does not tell slabs with objects from empty ones: those columns are 0 or repeat another.
+Mirrors print_slabinfo_header(), cache_show(), memcg_accumulate_slabinfo() of mm/slab_common.c and get_slabinfo() of
+mm/slub.c (6.1), to the byte.  What processors have counts as in use: only the free objects of the nodes' partial slabs
+are counted as free.  SLUB has no tunables, shares nothing and does not tell slabs with objects from empty ones: those
+columns are 0 or repeat another.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ async def read_slabinfo(slub: Slub) -> str:
     lines = [HEADER]
     async with slub.slab_mutex:
         for cache in slub.newest_first():
+            if cache.memcg_params is not None:
+                continue  # a cgroup's: a part of its root cache
             slabs, objects, free = await _get_slabinfo(slub, cache)
+            for child in cache.memcg_root.children if cache.memcg_root is not None else ():
+                more = await _get_slabinfo(slub, child)
+                slabs, objects, free = slabs + more[0], objects + more[1], free + more[2]
             geometry = cache.geometry
             lines.append(
                 slabinfo_line(

@@ -38,7 +38,7 @@ def parse_unsigned(text: str, most: int) -> int:
     return value if value <= most else -ERANGE
 
 
-async def _about_to_change(cache: KmemCache, attribute: str) -> None:
+async def about_to_change(cache: KmemCache, attribute: str) -> None:
     """Declare that a tunable changes in this step: allocators and frees on all processors go by it."""
     interleaver = cache.interleaver
     await Op(OpKind.WRITE, interleaver.resource(f"{cache.name}.{attribute}"))
@@ -53,7 +53,7 @@ async def store_min_partial(slub: Slub, cache: KmemCache, text: str) -> int:
     slabs = parse_unsigned(text, ULONG_MAX)
     if slabs < 0:
         return slabs
-    await _about_to_change(cache, "min_partial")
+    await about_to_change(cache, "min_partial")
     cache.min_partial = slabs
     return 0
 
@@ -65,7 +65,7 @@ async def store_cpu_partial(slub: Slub, cache: KmemCache, text: str) -> int:
         return objects
     if objects and cache.debug:
         return -EINVAL
-    await _about_to_change(cache, "cpu_partial")
+    await about_to_change(cache, "cpu_partial")
     cache.cpu_partial = objects
     cache.cpu_partial_slabs = slub.variants.sizing.cpu_partial_slabs(objects, cache.geometry.objects)
     await slub.cpu_flush.flush_all(cache)
@@ -79,7 +79,7 @@ async def store_remote_node_defrag_ratio(slub: Slub, cache: KmemCache, text: str
         return ratio
     if ratio > RATIO_MAX:
         return -ERANGE
-    await _about_to_change(cache, "remote_node_defrag_ratio")
+    await about_to_change(cache, "remote_node_defrag_ratio")
     cache.remote_node_defrag_ratio = ratio * RATIO_UNIT
     return 0
 

@@ -189,4 +189,6 @@ def _say_failure(column: Column, options: Options, run: Run) -> None:
     from .report import save_failure
 
     click.echo(f"slubloom: column {column.label}, seed {run.seed} failed: {run.failure}", err=True)
-    save_failure(column.scenario, RunOptions(strategy=options.strategy, seed=run.seed, origin=column.origin))
+    if not run.died:  # the same again would take us with it
+        how = RunOptions(strategy=options.strategy, seed=run.seed, steps_max=options.steps_max, origin=column.origin)
+        save_failure(column.scenario, how)

@@ -61,7 +61,7 @@ def _result(connection: Connection, job: Job, process: BaseProcess) -> Run:
         run: Run = connection.recv()
     except (EOFError, OSError):
         process.join()
-        run = Run(job.number, job.seed, failure=f"its process died with exit code {process.exitcode}")
+        run = Run(job.number, job.seed, failure=f"its process died with exit code {process.exitcode}", died=True)
     process.join()
     connection.close()
     return run

@@ -56,7 +56,7 @@ class Run:
     """One run that is over, of column ``number``.
 
     ``unusable`` says why the topology cannot be booted, ``failure`` what went wrong in us or in a patch file; there are
-    no figures then.
+    no figures then.  ``died`` is whether the whole process went with it.
     """
 
     number: int
@@ -69,6 +69,7 @@ class Run:
     counters: dict[str, int] = field(default_factory=dict)
     unusable: str = ""
     failure: str = ""
+    died: bool = False
 
 
 class _Measured:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from slubloom.actors.grace_period import INITIAL_SEQUENCE, Quorum, sequence_end, sequence_snap
 from slubloom.actors.hotplug import MemoryEvent, MemoryNotify, NotifierBlock, NotifierChain
 from slubloom.actors.interleaver import Interleaver
+from slubloom.actors.rcu_node import Quorum
+from slubloom.actors.rcu_sequence import INITIAL_SEQUENCE, sequence_end, sequence_snap
 from slubloom.actors.strategies import RandomWalk
 
 from slubloom.run import pack_tape, unpack_tape

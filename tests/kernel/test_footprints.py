@@ -10,7 +10,6 @@ from slubloom.actors import BareInterleaver, Mailbox, Op, OpKind, Outcome, RunLi
 from slubloom.actors.cpu import InterruptMailbox
 from slubloom.actors.grace_period import GracePeriod
 from slubloom.actors.strategies import Pos, RandomWalk, Strategy
-from slubloom.actors.worker_pool import WorkItem
 from slubloom.kernel.node_states import NodeStates
 from slubloom.kernel.sanitizers.footprint import AUDITED, audited
 from slubloom.kernel.slab.cache import KmemCache, KmemCacheNode
@@ -103,7 +102,6 @@ def of_nobody(name: str) -> Callable[[Any, Any], None]:
         (Slub, "list_changes", nothing, "v5.11", "Slub.names"),
         (GracePeriod, "changes", nothing, "v6.1", "GracePeriod.interested"),
         (InterruptMailbox, "arrived", arrived_silently, "v6.1", "Cpu.irqs_off"),
-        (WorkItem, "changes", nothing, "v6.1", "WorkItem.running"),
     ],
 )
 def test_a_declaration_that_is_missing_shows(

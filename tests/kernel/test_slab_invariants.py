@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from slubloom.actors import BareInterleaver, Outcome
+from slubloom.actors import BareInterleaver, Op, OpKind, Outcome
 from slubloom.actors.strategies import RandomWalk
 from slubloom.kernel import boot
 from slubloom.kernel.slab.allocate import kmem_cache_alloc
@@ -17,6 +17,7 @@ from slubloom.kernel.slab.free import kmem_cache_free
 from slubloom.kernel.slab.shrink import kmem_cache_shrink
 from slubloom.topology import loads
 
+from .helpers import start
 from .slab.story import slab_of, told
 from .test_silence import MIXED
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slubloom.kernel import Machine
+
+STEP = Op(OpKind.LOCAL, "step")
 
 
 @pytest.mark.parametrize("release", ["v5.11", "v5.15", "v6.1"])
@@ -122,10 +125,19 @@ def test_a_cache_released_before_its_slabs_is_told(monkeypatch: pytest.MonkeyPat
         cache = await kmem_cache_create(machine.slab, "x", 256, flags=SLAB_TYPESAFE_BY_RCU)
         assert cache is not None
         await kmem_cache_free(machine.slab, cache, await kmem_cache_alloc(machine.slab, cache) or 0)
-        await machine.rcu.read_lock()
+        inside: list[int] = []
+
+        async def reader() -> None:
+            await machine.rcu.read_lock()
+            inside.append(1)
+            while not machine.violations:
+                await STEP
+
+        start(machine, 1, "reader", reader)
+        while not inside:
+            await STEP
         await kmem_cache_shrink(machine.slab, cache)
         await kmem_cache_destroy(machine.slab, cache)
-        await machine.rcu.read_unlock()
 
     first = told(body).violations[0]
     assert (first.kind, first.title) == ("invariant", "BUG: slab invariant I9 of x broken")
