@@ -28,13 +28,20 @@ second one unless nothing else can go on.  A grace period that lasts ``stall_ns`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING
 
 from .actor import Actor
-from .mailbox import Mailbox, Message
+from .mailbox import Mailbox
 from .operation import Op, OpKind
+from .rcu_messages import (
+    ForceQuiescentStates,
+    GpFlag,
+    GpState,
+    GpTimes,
+    GracePeriodEnded,
+    QuorumComplete,
+    StartGracePeriod,
+)
 from .rcu_node import LEAF_PROCESSORS, RcuNode, make_nodes
 from .rcu_quiescent import QuiescenceDomain, ReportQuiescentState
 from .rcu_sequence import INITIAL_SEQUENCE, sequence_end, sequence_start, sequence_state
@@ -46,65 +53,6 @@ if TYPE_CHECKING:
     from .cpu import Cpu
     from .interleaver import Interleaver
     from .thread import KernelThread
-
-
-class GpState(IntEnum):
-    """``gp_state``."""
-
-    IDLE = 0
-    WAIT_GPS = 1
-    DONE_GPS = 2
-    ONOFF = 3
-    INIT = 4
-    WAIT_FQS = 5
-    DOING_FQS = 6
-    CLEANUP = 7
-    CLEANED = 8
-
-
-class GpFlag(IntFlag):
-    """``gp_flags``."""
-
-    INIT = 1
-    FQS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class StartGracePeriod(Message):
-    """A grace period that ends with ``sequence`` or later is needed."""
-
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class QuorumComplete(Message):
-    """Nobody is waited for any more by the grace period ``sequence``."""
-
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class ForceQuiescentStates(Message):
-    """Look at the processors again: a timer has expired, or callbacks pile up."""
-
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class GracePeriodEnded(Message):
-    """To a processor with callbacks: ``sequence`` of ``domain`` has been reached."""
-
-    domain: GracePeriod
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class GpTimes:
-    """How long things take, in virtual nanoseconds: ``jiffies_till_{first,next}_fqs`` and the stall timeout."""
-
-    first_fqs_ns: int
-    next_fqs_ns: int
-    stall_ns: int
 
 
 class GracePeriod(Actor, QuiescenceDomain):
@@ -119,6 +67,7 @@ class GracePeriod(Actor, QuiescenceDomain):
     __slots__ = (
         "_alarm",
         "_node",
+        "alone",
         "begun_ns",
         "blocked_on",
         "cpus",
@@ -167,6 +116,7 @@ class GracePeriod(Actor, QuiescenceDomain):
         self.needed = INITIAL_SEQUENCE
         self.begun_ns = 0
         self.stall_due_ns = 0
+        self.alone = False  # nothing else could go on when it looked last
         self.stalled = False  # it was said of the running one
         self.scans = 0  # of the running one
         self.force_count = 0  # since boot
@@ -233,6 +183,7 @@ class GracePeriod(Actor, QuiescenceDomain):
 
     def _force(self) -> None:
         """One scan (``rcu_gp_fqs``)."""
+        self.alone = alone = not self.interleaver.anything_but(self)
         self.trace("fqsstart")
         self.looks_at_processors()
         self.force_count += 1
@@ -246,9 +197,9 @@ class GracePeriod(Actor, QuiescenceDomain):
         if self.complete:
             return
         self.check_stall()
-        if self.stalled and self._alone():
+        if self.stalled and alone:
             return  # it was said, and nothing will change: let the run end
-        self._alarm.set(self._next_look_ns())
+        self._alarm.set(self._next_look_ns(alone=alone))
 
     def _force_one(self, node: RcuNode, number: int) -> None:
         """See whether a processor can be in a reader (``rcu_implicit_dynticks_qs``); ask it where it can."""
@@ -256,25 +207,21 @@ class GracePeriod(Actor, QuiescenceDomain):
         if self.is_extended_quiescent(cpu) or number not in node.starting:
             self._fqs_trace(number, "dti")
             self._count(node, number, self.sequence)
-        else:
+        elif self.scans == 1 or cpu.qs_needed is None:
             cpu.mailbox.post(ReportQuiescentState(self, self.sequence))
 
     def is_extended_quiescent(self, cpu: Cpu) -> bool:
         """Idle or in user mode (dynticks): no reader can be there.  The list of blocked readers has the others."""
         return cpu.idle or (cpu.in_user_mode and not (cpu.in_hardirq or cpu.in_softirq))
 
-    def _next_look_ns(self) -> int:
+    def _next_look_ns(self, *, alone: bool) -> int:
         """When to look again: regularly where time passes by itself, otherwise once, and when it is overdue."""
         overdue_ns = max(self.stall_due_ns - self.interleaver.timer_ns(), 1)
-        if self._alone() and self.scans > 1:
+        if alone and self.scans > 1:
             return overdue_ns
         if not self.interleaver.costed and self.interleaver.timer_ns() > self.begun_ns:
             return overdue_ns
         return min(self.times.next_fqs_ns, overdue_ns)
-
-    def _alone(self) -> bool:
-        """Whether nothing but this machine can go on."""
-        return not self.interleaver.anything_but(self)
 
     async def _cleanup(self) -> None:
         """``rcu_gp_cleanup``: the nodes first, then the global number."""

@@ -99,7 +99,7 @@ class KernelThread(Actor):
             cpu.enqueue(self)
 
     def turn(self) -> Actor:
-        """Who goes on: one whose waking preempts, the current thread until its slice is over, the first of the queue."""
+        """Who goes on: one whose wake-up preempts, the current thread until its slice ends, the first in the queue."""
         cpu = self.cpu
         current = cpu.current
         woken = cpu.preempting

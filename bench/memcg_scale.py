@@ -1,7 +1,7 @@
 """What a cache of a cgroup costs from its first object to its last trace, 4.11's way, with the trace on.
 
-Cgroups come, use ten SLAB_TYPESAFE_BY_RCU caches each, which gives them ten of their own, and go.  Three sizes: the cost
-of one cache must stay the same.  Peak memory is the process's; each size runs in a process of its own.
+Cgroups come, use ten SLAB_TYPESAFE_BY_RCU caches each, which gives them ten of their own, and go.  Three sizes: what
+one cache costs must stay the same.  Peak memory is the process's; each size runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -78,7 +78,14 @@ def measure(caches: int, answer: multiprocessing.SimpleQueue[tuple[int, int, flo
         assert result.violations == (), result.violations[0].report
         assert counters["memcg_caches_destroyed"] == counters["memcg_caches_created"]
         answer.put(
-            (counters["memcg_caches_created"], result.steps, seconds, peak_kib, os.path.getsize(trace), counters["rcu_barriers"])
+            (
+                counters["memcg_caches_created"],
+                result.steps,
+                seconds,
+                peak_kib,
+                os.path.getsize(trace),
+                counters["rcu_barriers"],
+            )
         )
 
 

@@ -26,6 +26,7 @@ from .sanitizers.kasan import Kasan
 from .sanitizers.leaks import report_leaks
 from .sanitizers.lockdep import Lockdep
 from .sanitizers.lockdep_report import report_finding
+from .sanitizers.pinned_cgroups import report_pinned_cgroups
 from .sanitizers.slab_invariants import SlabInvariants
 from .sanitizers.workqueue_watchdog import LeakedByWork, WorkqueueWatchdog
 from .slab import Slub
@@ -150,6 +151,7 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
         machine.kasan = Kasan(machine)
     if "leak" in names:
         machine.interleaver.on_finished.append(lambda: report_leaks(machine))
+        machine.interleaver.on_finished.append(lambda: report_pinned_cgroups(machine))
     if "slab-invariants" in names:
         invariants = SlabInvariants(machine)
         machine.interleaver.on_step = invariants.after_step

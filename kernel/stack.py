@@ -23,7 +23,18 @@ F = TypeVar("F", bound="Callable[..., Any]")
 _ROOM = __name__.rpartition(".")[0] + "."
 _HIDDEN = tuple(
     _ROOM + module
-    for module in ("memory", "machine", "stack", "files", "operations", "work_operations", "workload", "boot", "sanitizers", "locks")
+    for module in (
+        "memory",
+        "machine",
+        "stack",
+        "files",
+        "operations",
+        "work_operations",
+        "workload",
+        "boot",
+        "sanitizers",
+        "locks",
+    )
 )
 _NAMES: dict[CodeType, str | None] = {}  # filled at import time only; None is shown nowhere
 STACK_MAX = 24

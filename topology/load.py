@@ -216,12 +216,12 @@ _TAGS = tuple(tag for tag in operation_names() if tag not in ("lock", "read", "w
 
 def _known_names() -> list[str]:
     """The keys there are where an unknown one was found: of every section, the near ones are what matters."""
-    from . import machine, operations, scenario
+    from . import machine, operations, parts, scenario, work_operations
 
     names: dict[str, None] = {}
-    for module in (scenario, machine, operations):
+    for module in (scenario, machine, operations, work_operations):
         for thing in vars(module).values():
-            if isinstance(thing, type) and issubclass(thing, operations.Model):
+            if isinstance(thing, type) and issubclass(thing, parts.Model):
                 for name, field in thing.model_fields.items():
                     names[field.alias or name] = None
     return list(names)

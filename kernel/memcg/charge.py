@@ -59,7 +59,6 @@ class Charging:
         return False
 
     async def uncharge(self, memcg: MemCgroup, pages: int) -> None:
-        """Take a charge back."""
-        if memcg.parent is not None:
-            await memcg.memory.uncharge(pages)
-            memcg.kmem.add(-pages)
+        """Take a charge back, from the root too: it has counted what was charged below it."""
+        await memcg.memory.uncharge(pages)
+        memcg.kmem.add(-pages)

@@ -45,6 +45,8 @@ async def keep_no_empty_slabs(cache: KmemCache) -> None:
 @kernel_name("__kmem_cache_shrink")
 async def shrink(slub: Slub, cache: KmemCache) -> bool:
     """Flush every processor and give empty slabs back, under the locks of destroying; whether any remain."""
+    if cache.memcg_params is not None:
+        cache.memcg_params.shrunk = True
     await slub.cpu_flush.flush_all_cpus_locked(cache)
     return await do_shrink(slub, cache)
 

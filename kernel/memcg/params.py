@@ -67,12 +67,15 @@ class RootParams:
 
 
 class ChildParams:
-    """Of a child: whose, of which cache; from 5.3 the cgroup changes, and pages have references of their own."""
+    """Of a child: whose, of which cache; from 5.3 the cgroup changes, and pages have references of their own.
 
-    __slots__ = ("deactivated", "memcg", "refcnt", "root_cache")
+    ``shrunk`` says that the last step of its deactivation was made: kept for the leak sanitizer.
+    """
+
+    __slots__ = ("memcg", "refcnt", "root_cache", "shrunk")
 
     def __init__(self, root_cache: KmemCache, memcg: MemCgroup) -> None:
         self.root_cache = root_cache
         self.memcg = memcg
         self.refcnt: PercpuRef | None = None
-        self.deactivated = False
+        self.shrunk = False

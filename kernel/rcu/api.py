@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...actors.grace_period import GpTimes, GracePeriodEnded
+from ...actors.rcu_messages import GpTimes, GracePeriodEnded
 from ...actors.rcu_quiescent import QuiescentStates
 from ...actors.rcu_sequence import sequence_snap
 from ..sanitizers.rcu_stall import report_stall

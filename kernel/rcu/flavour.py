@@ -24,7 +24,7 @@ from .data import BLIMIT, BLIMIT_MAX, QHIMARK, QLOWMARK, RcuData
 from .head import RcuHead, rcu_leak_callback
 
 if TYPE_CHECKING:
-    from ...actors.grace_period import GpTimes
+    from ...actors.rcu_messages import GpTimes
     from ..machine import Machine
 
 RCU_SOFTIRQ = 9

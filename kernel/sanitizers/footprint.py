@@ -47,13 +47,16 @@ from ..rcu.kvfree import Batch, KvfreeCpu
 from ..rcu.polled import PolledSequence
 from ..rcu.segcblist import SegmentedCallbacks
 from ..rcu.srcu import SrcuStruct
+from ..slab import placement
 from ..slab.cache import KmemCache, KmemCacheCpu, KmemCacheNode, Slab
 from ..slab.debug_memory import DebugMemory
 from ..slab.slab_list import SlabList
 from ..slab.slub import Slub
 from ..stack import stack_of
 from ..workload import Workload
+from . import leaks
 from .kasan import Kasan
+from .slab_invariants import SlabInvariants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,7 +136,8 @@ NOT_SHARED = {
 """Containers in which everybody finds only what is theirs: per-CPU data, and structures by address.
 
 What is in them is watched, the containers themselves are not: that an entry of somebody else comes or goes, nobody
-can see.  ``Slab.live`` is one too: a bit for each object, and KASAN's alone; and ``Slab.objcgs``, a place for each object.
+can see.  ``Slab.live`` is one too: a bit for each object, and KASAN's alone; and ``Slab.objcgs``, which has a place
+for each object.
 """
 
 ATOMIC = {"nr_charged_bytes", "nr_slabs", "references", "total_objects", "usage"}
@@ -152,8 +156,8 @@ def _join(into: Clock, other: Clock) -> None:
             into[host] = tick
 
 
-KASAN = Kasan.__module__
-"""Looks at memory to judge the kernel: no step of the kernel's depends on what it sees."""
+OBSERVERS = (Kasan.__module__, SlabInvariants.__module__, leaks.__name__, placement.__name__)
+"""Look at memory to judge the kernel: no step of the kernel's depends on what they see."""
 
 
 class _ResourceClocks:
@@ -301,6 +305,7 @@ def audited(interleaver: Interleaver) -> Iterator[FootprintAudit]:
     """Audit the run of `interleaver`, which must begin and end inside.  One at a time in a process: classes change."""
     audit = FootprintAudit(interleaver)
     interleaver.observe(audit)
+    interleaver.on_finished.insert(0, audit.finish)  # who looks when everything has come to rest takes no step
     for cls in AUDITED:
         _instrument(cls, audit)
     try:
@@ -328,7 +333,7 @@ def _instrument(cls: type, audit: FootprintAudit) -> None:
 
     def get(thing: Any, name: str) -> Any:
         value = read(thing, name)
-        if name[:2] != "__" and watched(thing, name) and sys._getframe(1).f_globals["__name__"] != KASAN:
+        if name[:2] != "__" and watched(thing, name) and sys._getframe(1).f_globals["__name__"] not in OBSERVERS:
             audit.touched(thing, name, value, write=False)
         return value
 

@@ -22,13 +22,14 @@ def report_leaks(machine: Machine) -> None:
     if machine.booting or machine.violations:
         return  # whoever died of it may have held something
     slub = machine.slab
+    look = object.__getattribute__  # not as the kernel looks: it may be freed
     known: dict[int, None] = {}
     for cache in slub.slab_caches:
-        known[cache.address] = None
-        for n in cache.node.values():
-            known[n.list_lock.address] = None
+        known[look(cache, "address")] = None
+        for n in look(cache, "node").values():
+            known[look(look(n, "list_lock"), "address")] = None
     for address, structure in list(slub.structures.items()):
-        shadow = structure.shadow
+        shadow = look(structure, "shadow")
         if address not in known and shadow is not None:
             _report(machine, shadow)
 

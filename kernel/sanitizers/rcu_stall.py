@@ -29,7 +29,7 @@ def report_stall(machine: Machine, flavour: RcuFlavour) -> None:
     """Report that the running grace period of `flavour` is overdue."""
     domain = flavour.domain
     interleaver = machine.interleaver
-    if not interleaver.anything_but(domain) and find_cycle(wait_for_graph(interleaver.stuck())):
+    if domain.alone and find_cycle(wait_for_graph(interleaver.stuck())):
         return
     waited = [cpu for node in domain.nodes if node.quorum is not None for cpu in node.quorum.waiting_cpus]
     online = [cpu.cpu_id for cpu in machine.online_cpus()]

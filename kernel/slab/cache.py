@@ -273,6 +273,11 @@ class KmemCache(Structure):
         """An addition to the counters of a node."""
         return Op(OpKind.COMMUTE, self.counters)
 
+    @property
+    def read_cpu_partial(self) -> Op:
+        """A look at ``cpu_partial`` by who goes by it some time later; `counters` is declared where it changes."""
+        return Op(OpKind.READ, self.counters)
+
     def freelist_touched(self, access: Access) -> None:
         """Declare that the step being made looks at a slab's free list, or changes it, without an operation for it."""
         touch = self.interleaver.touch

@@ -18,12 +18,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from ...actors import Op, OpKind
+from ..stack import part_of_caller
 from .cpu_slab import this_cpu_slab, unfreeze_partials, unfreeze_slabs
 from .statistics import StatItem, stat
 
 if TYPE_CHECKING:
     from .cache import KmemCache, KmemCacheCpu, Slab
     from .slub import Slub
+
+
+CPU_PARTIAL_LIST = Op(OpKind.LOCAL, "c->partial")
 
 
 class CpuPartial(Protocol):
@@ -73,12 +78,31 @@ class CpuPartialByObjects:
 
     async def put(self, slub: Slub, cache: KmemCache, slab: Slab) -> None:
         """The old slabs are unfrozen before the new one is on the list; nothing stays where nothing may be kept."""
+        if cache.memcg_params is not None:
+            await self._put_while_deactivated(slub, cache, slab)
+        else:
+            await self._put(slub, cache, slab, cache.cpu_partial)
+
+    async def _put_while_deactivated(self, slub: Slub, cache: KmemCache, slab: Slab) -> None:
+        """Of a cgroup's cache: ``cpu_partial`` may become 0 between the look and the list, but preemption is off."""
+        running = slub.machine.running
+        running.preempt_disable()
+        try:
+            await cache.read_cpu_partial
+            keeps = cache.cpu_partial
+            await CPU_PARTIAL_LIST
+            await self._put(slub, cache, slab, keeps)
+        finally:
+            running.preempt_enable()
+
+    @part_of_caller
+    async def _put(self, slub: Slub, cache: KmemCache, slab: Slab, keeps: int) -> None:
         c = this_cpu_slab(slub, cache)
-        while c.partial is not None and c.partial.pobjects > cache.cpu_partial:
+        while c.partial is not None and c.partial.pobjects > keeps:
             await unfreeze_partials(slub, cache, c)
             stat(c, StatItem.CPU_PARTIAL_DRAIN)
         publish(c, slab, slab.objects - slab.inuse)
-        if not cache.cpu_partial:
+        if not keeps:
             await unfreeze_partials(slub, cache, c)
 
     def taken_enough(self, cache: KmemCache, slabs: int, free_objects: int) -> bool:

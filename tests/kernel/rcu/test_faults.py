@@ -13,7 +13,7 @@ from slubloom.actors.rcu_expedited import Expedited
 from slubloom.actors.rcu_node import Quorum, RcuNode
 from slubloom.actors.rcu_quiescent import QuiescentStates
 from slubloom.actors.rcu_sequence import sequence_end
-from slubloom.kernel.rcu import flavour
+from slubloom.kernel.rcu import RcuHead, flavour
 from slubloom.kernel.rcu.barrier import RcuBarrier
 from slubloom.kernel.rcu.flavour import RcuFlavour
 from slubloom.kernel.rcu.segcblist import SegmentedCallbacks
@@ -21,7 +21,6 @@ from slubloom.kernel.rcu.srcu import SrcuGracePeriod
 from slubloom.kernel.slab.allocate import kmem_cache_alloc
 from slubloom.kernel.slab.create import kmem_cache_create
 from slubloom.kernel.slab.free import kmem_cache_free
-from slubloom.kernel.rcu import RcuHead
 
 from ..helpers import booted, run, start
 from ..slab.story import slab_of
@@ -180,7 +179,9 @@ def test_a_barrier_that_does_not_see_callbacks_being_invoked_is_noticed(monkeypa
         async def queue(machine: Any = machine, slow: Any = slow) -> None:
             await machine.rcu.call_rcu(RcuHead(slow))
 
-        async def wait(machine: Any = machine, ran: list[int] = ran, found: list[int] = found, seed: int = seed) -> None:
+        async def wait(
+            machine: Any = machine, ran: list[int] = ran, found: list[int] = found, seed: int = seed
+        ) -> None:
             while not machine.counters.get("rcu_grace_periods"):
                 await STEP
             await machine.rcu.rcu_barrier()

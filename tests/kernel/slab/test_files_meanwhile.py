@@ -71,7 +71,7 @@ def test_every_step_of_reading_and_writing_declares_what_it_touches(release: str
 def test_a_tunable_changed_without_declaring_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     async def silently(*_: Any) -> None: ...
 
-    monkeypatch.setattr(sysfs_writes, "_about_to_change", silently)
+    monkeypatch.setattr(sysfs_writes, "about_to_change", silently)
     errors = audit(busy(""), RandomWalk(1))
     assert any(error.startswith("KmemCache.min_partial: ") for error in errors)
 

@@ -26,13 +26,18 @@ SANITIZERS = ("kasan", "lockdep", "workqueue")
 
 
 def machine_with_workqueues(
-    seed: int = 0, cpus: int = 2, strategy: Strategy | None = None, *, stop: bool = True
+    seed: int = 0,
+    cpus: int = 2,
+    strategy: Strategy | None = None,
+    *,
+    stop: bool = True,
+    sanitizers: tuple[str, ...] = SANITIZERS,
 ) -> Any:
     """Processors, RCU and workqueues; no memory."""
     interleaver = BareInterleaver(strategy or RandomWalk(seed), limits=RunLimits(200_000))
     machine = Machine(interleaver, release="v6.1", stop_at_violation=stop)
     interleaver.on_deadlock = lambda stuck: report_deadlock(machine, stuck)
-    enable_sanitizers(machine, SANITIZERS)
+    enable_sanitizers(machine, sanitizers)
     for number in range(cpus):
         cpu = Cpu(interleaver, number, 0, preempt_model="full", tick_ns=4_000_000)
         cpu.online = True
