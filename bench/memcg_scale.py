@@ -13,8 +13,9 @@ import resource
 import tempfile
 import time
 
-from slubloom.run import RunOptions, run_scenario
 from slubloom.topology import loads
+
+from slubloom.run import RunOptions, run_scenario
 
 CACHES_EACH = 10
 PARALLEL = 4

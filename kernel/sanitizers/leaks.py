@@ -1,7 +1,7 @@
 """kmemleak, for the structures of SLUB: what is allocated when everything has come to rest, and nobody knows any more.
 
-A ``kmem_cache`` is known by the list of caches, a ``kmem_cache_node`` by its cache.  Looked at once, at the end of a run
-in which nothing else was found; the layout is that of mm/kmemleak.c (6.1).
+A ``kmem_cache`` is known by the list of caches, a ``kmem_cache_node`` by its cache.  Looked at once, at the end of a
+run in which nothing else was found; the layout is that of mm/kmemleak.c (6.1).
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ class WaitOncePerCaller:
 class WaitInWorkItem:
     """4.11 to 4.17, and 6.0 to 6.11.
 
-    ``slab_caches_to_rcu_destroy`` is protected by ``slab_mutex``.  The work item is pending no more when it begins: what
-    is queued while its barrier runs is the business of the next run, and one run at a time there is.
+    ``slab_caches_to_rcu_destroy`` is protected by ``slab_mutex``.  The work item is pending no more when it begins:
+    what is queued while its barrier runs is the business of the next run, and one run at a time there is.
     """
 
     unlinks_at_once: ClassVar[bool] = False
@@ -159,7 +159,7 @@ class WaitEachTime:
 
 
 class NeverPutKobject(WaitEachTime):
-    """4ec10268ed98, as it first was: the release that does not know sysfs is taken, and the cache itself is never freed.
+    """4ec10268ed98, as it first was: the release that knows no sysfs is taken, and the cache itself is never freed.
 
     Nothing puts the last reference of its kobject (77ced98f0f03 before 6.12).
     """

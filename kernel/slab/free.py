@@ -6,6 +6,7 @@ kmem_cache_free_bulk() of mm/slub.c (6.1).
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ...actors import Access
@@ -172,7 +173,7 @@ async def kmem_cache_free_bulk(slub: Slub, cache: KmemCache, addresses: Sequence
                 await slub.memcg.free_hook(slab, index)
             slab.live &= ~(1 << index)
         head, tail, count = chain[0], chain[-1], len(chain)
-        for index, following in zip(chain, chain[1:], strict=False):
+        for index, following in pairwise(chain):
             slab.links[index] = following
         c = of.cpu_slab.get(machine.interleaver.running.cpu_id)
         if c is not None and c.slab is slab:
