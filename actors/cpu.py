@@ -213,6 +213,15 @@ class Cpu(Actor):
                 self.current.contested = True
             self.interleaver.enable(thread)
 
+    def leave_queue(self, thread: KernelThread) -> None:
+        """A queued thread must wait after all: a sleeper that was to make way for it leaves the processor idle."""
+        self.queue.remove(thread)
+        current = self.current
+        if self.queue or current is None or not current.blocked:
+            return
+        if not current.spinning and not current.preempt_count:
+            self.put_current()
+
     @property
     def idle(self) -> bool:
         """Whether no context of this processor has anything to do: an extended quiescent state for RCU."""

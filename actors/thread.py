@@ -25,7 +25,7 @@ class KernelThread(Actor):
 
     waits_visibly: ClassVar[bool] = True
 
-    __slots__ = ("bh_count", "cpu", "preempt_count", "rcu_blocking", "rcu_depth", "slice_ns", "vruntime_ns")
+    __slots__ = ("bh_count", "cpu", "preempt_count", "rcu_blocking", "rcu_depth", "slice_ns", "spinning", "vruntime_ns")
 
     def __init__(self, cpu: Cpu, name: str, *, pid: int, comm: str | None = None) -> None:
         super().__init__(cpu.interleaver, name, cpu_id=cpu.cpu_id, pid=pid)
@@ -39,6 +39,7 @@ class KernelThread(Actor):
         self.rcu_blocking = False  # preempted inside a reader: on the list of readers that hold up grace periods
         self.slice_ns = 0  # virtual time at which it last got the processor
         self.vruntime_ns = 0  # processor time it has had, up to the last switch; sleepers do not fall far behind
+        self.spinning = False  # if blocked: waits with the processor, not asleep
         self.off_cpu = True
 
     def block(self) -> None:
@@ -46,6 +47,7 @@ class KernelThread(Actor):
         if self.interleaver.touch is not None:
             self.interleaver.touch(self.host, Access.WRITE)
         self.blocked = True
+        self.spinning = False
         self.interleaver.disable(self)
         cpu = self.cpu
         if cpu.current is self:
@@ -54,13 +56,13 @@ class KernelThread(Actor):
             elif not self.preempt_count:
                 cpu.put_current()
         else:
-            cpu.queue.remove(self)
+            cpu.leave_queue(self)
 
     def block_spinning(self) -> None:
         """Wait on the processor; where preemption is possible another thread may still take it."""
         if self.interleaver.touch is not None:
             self.interleaver.touch(self.host, Access.WRITE)
-        self.blocked = True
+        self.blocked = self.spinning = True
         # Interleaver.disable, inlined: with `unblock` below the hottest path of a contended lock.
         slot = self.slot
         if slot >= 0:
@@ -72,7 +74,7 @@ class KernelThread(Actor):
             self.slot = -1
         cpu = self.cpu
         if cpu.current is not self:
-            cpu.queue.remove(self)
+            cpu.leave_queue(self)
         elif cpu.queue:
             cpu.settle()
         elif cpu.qs_needed is not None:

@@ -32,12 +32,13 @@ async def test_a_new_cache_knows_a_node_that_comes_online_meanwhile(machine):
         await machine.memory_hotplug.request(True, 1)
 
     thread = kthread_run(machine, online, cpu=1)
-    cache = await kmem_cache_create(machine.slab, "inode_cache", 1024)
+    caches = [await kmem_cache_create(machine.slab, f"inode_cache_{n}", 1024 + 64 * n) for n in range(4)]
     await thread.join()
-    objects = [await kmem_cache_alloc_node(machine.slab, cache, GFP_KERNEL, 1) for _ in range(20)]
-    for address in objects:
-        await kmem_cache_free(machine.slab, cache, address)
-    await kmem_cache_destroy(machine.slab, cache)
+    for cache in caches:
+        objects = [await kmem_cache_alloc_node(machine.slab, cache, GFP_KERNEL, 1) for _ in range(20)]
+        for address in objects:
+            await kmem_cache_free(machine.slab, cache, address)
+        await kmem_cache_destroy(machine.slab, cache)
 """
 RACING = "test_race.py::test_a_new_cache_knows_a_node_that_comes_online_meanwhile"
 GALLERY = """
@@ -257,7 +258,7 @@ def test_a_violation_of_another_kind_is_not_the_expected_one(gallery: str) -> No
 
 def test_a_sanitizers_report_fails_a_test_that_raises_nothing(gallery: str) -> None:
     told = section(gallery, "test_not_expected")
-    assert "fails in schedule 1 of 1" in told
+    assert re.search(r"fails in schedule (\d+) of \1", told)
     assert "==================================================================\nBUG: KASAN: use-after-free" in told
     assert "Freed by task memhp/2:" in told
 
