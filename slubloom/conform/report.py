@@ -72,7 +72,7 @@ class FileReport:
             text += f", {self.not_run:,} not run: {self.reason}"
         yield text
         for relaxation in self.relaxations:
-            yield f"  not compared: {relaxation}"
+            yield f"  relaxed: {relaxation}"
         if self.first_mismatch is not None:
             first, *rest = self.first_mismatch.lines()
             yield f"  first mismatch, {first}"
