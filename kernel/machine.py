@@ -18,6 +18,7 @@ from .violation import KernelOops, Violation
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from .cpu_hotplug import CpuHotplug
     from .memcg import Cgroup, Cgroups
     from .memory_hotplug import MemoryHotplug
     from .pages import PageAllocator
@@ -64,6 +65,7 @@ class Machine:
         self.pages: PageAllocator
         self.workqueues: Workqueues
         self.slab: Slub
+        self.cpu_hotplug: CpuHotplug
         self.memory_hotplug: MemoryHotplug
         self.cgroups: Cgroups | None = None  # None where nothing uses them
 

@@ -46,7 +46,7 @@ class CpusHeld:
 
     def held(self, machine: Machine) -> Together:
         """The read side of ``cpu_hotplug_lock``."""
-        lock = machine.memory_hotplug.cpu_hotplug_lock
+        lock = machine.cpu_hotplug.lock
         return Together((lock.down_read, lock.up_read))
 
 

@@ -98,7 +98,7 @@ class FlushByWork:
 
     async def flush_all(self, cache: KmemCache) -> None:
         """Take ``cpu_hotplug_lock``, then flush."""
-        async with self._slub.machine.memory_hotplug.cpu_hotplug_lock.read():
+        async with self._slub.machine.cpu_hotplug.cpus_read_lock():
             await self.flush_all_cpus_locked(cache)
 
     async def flush_all_cpus_locked(self, cache: KmemCache) -> None:

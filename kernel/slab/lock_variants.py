@@ -59,8 +59,8 @@ class CpusAndMemoryLocks:
 
     def creating(self, slub: Slub) -> Together:
         """get_online_cpus(), get_online_mems()."""
-        hotplug = slub.machine.memory_hotplug
-        return _read_sides(hotplug.cpu_hotplug_lock, hotplug.mem_hotplug_lock)
+        machine = slub.machine
+        return _read_sides(machine.cpu_hotplug.lock, machine.memory_hotplug.mem_hotplug_lock)
 
     destroying = creating
     shrinking = creating
@@ -71,4 +71,4 @@ class CpusWhereFlushed(NoHotplugLocks):
 
     def destroying(self, slub: Slub) -> Together:
         """cpus_read_lock()."""
-        return _read_sides(slub.machine.memory_hotplug.cpu_hotplug_lock)
+        return _read_sides(slub.machine.cpu_hotplug.lock)

@@ -14,17 +14,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ..actors import Op, OpKind
-from ..actors.hotplug import MemoryEvent, MemoryNotify, NotifierChain, OfflineMemory, OnlineMemory
-from ..actors.numa import OfflineBlocks, OnlineBlocks
-from ..actors.signal import Reply, ask
-from .locks import Mutex, PercpuRwsem, RwSemaphore, Together
-from .node_states import NodeMask
-from .stack import show_as
+from ...actors import Op, OpKind
+from ...actors.hotplug import MemoryEvent, MemoryNotify, NotifierChain, OfflineMemory, OnlineMemory
+from ...actors.numa import OfflineBlocks, OnlineBlocks
+from ...actors.signal import Reply, ask
+from ..locks import Mutex, PercpuRwsem, RwSemaphore, Together
+from ..node_states import NodeMask
+from ..stack import show_as
 
 if TYPE_CHECKING:
-    from ..actors import Actor, HotplugNotifier
-    from .machine import Machine
+    from ...actors import Actor, HotplugNotifier
+    from ..machine import Machine
 
 EBUSY = 16
 EINVAL = 22
@@ -54,7 +54,7 @@ class MemHotplugBegin:
 
     def held(self, hotplug: MemoryHotplug) -> Together:
         """The read side of the CPU-hotplug lock, then the write side of the memory-hotplug lock."""
-        cpus, memory = hotplug.cpu_hotplug_lock, hotplug.mem_hotplug_lock
+        cpus, memory = hotplug.machine.cpu_hotplug.lock, hotplug.mem_hotplug_lock
         return Together((cpus.down_read, cpus.up_read), (memory.down_write, memory.up_write))
 
 
@@ -93,11 +93,10 @@ class MemoryHotplug:
     """The locks, the notifier chain and the procedures of memory hotplug.  ``ranges`` has each node's page frames."""
 
     def __init__(self, machine: Machine, section: HotplugSection, ranges: dict[int, tuple[int, int]]) -> None:
-        self._machine = machine
+        self.machine = machine
         self._section = section
         self.ranges = ranges
         self.device_hotplug_lock = Mutex(machine, "device_hotplug_lock")
-        self.cpu_hotplug_lock = PercpuRwsem(machine, "cpu_hotplug_lock", machine.rcu.synchronize_rcu)
         self.mem_hotplug_lock = PercpuRwsem(machine, "mem_hotplug_lock", machine.rcu.synchronize_rcu)
         self.mem_hotplug_mutex = Mutex(machine, "mem_hotplug_mutex")
         self.chain_rwsem = RwSemaphore(machine, "(memory_chain).rwsem")
@@ -108,7 +107,7 @@ class MemoryHotplug:
     async def request(self, online: bool, node: int) -> int:
         """Have a node's memory brought online or taken offline, and sleep until that is done; 0 or a negative errno."""
         kind = OnlineMemory if online else OfflineMemory
-        reply = Reply(self._machine.interleaver, f"{'online' if online else 'offline'} of node {node}")
+        reply = Reply(self.machine.interleaver, f"{'online' if online else 'offline'} of node {node}")
         answer: int = await ask(self.notifier.mailbox, kind(reply, node))
         return answer
 
@@ -120,7 +119,7 @@ class MemoryHotplug:
     async def online_pages(self, request: OnlineMemory) -> int:
         """Bring the memory of a node online; 0 or a negative errno."""
         node = request.node
-        machine = self._machine
+        machine = self.machine
         states = machine.pages.states
         async with self.device_hotplug_lock, self._section.held(self):
             if node in states.memory or not self.ranges[node][1]:
@@ -151,7 +150,7 @@ class MemoryHotplug:
     async def offline_pages(self, request: OfflineMemory) -> int:
         """Take the memory of a node offline; 0 or a negative errno (-16, EBUSY, where pages are in use)."""
         node = request.node
-        machine = self._machine
+        machine = self.machine
         states = machine.pages.states
         async with self.device_hotplug_lock, self._section.held(self):
             if node not in states.memory:
