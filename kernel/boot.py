@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..actors import Cpu, HotplugNotifier, KernelThread, NumaNode
 from ..actors.hotplug import OfflineMemory, OnlineMemory
+from .cpu_hotplug import CpuHotplug
 from .files import error_name
 from .locks import Mutex, PercpuRwsem, RwSemaphore, Spinlock
 from .machine import Machine
@@ -108,6 +109,7 @@ def boot(
     _populate_nodes(machine, scenario, ranges)
     machine.workqueues = Workqueues(machine)
     make_workqueues(machine, scenario, FLAGS_OF_WORKQUEUES)
+    machine.cpu_hotplug = CpuHotplug(machine)
     machine.memory_hotplug = MemoryHotplug(machine, kernel.hotplug_section, ranges)
     machine.slab = slub = _make_slub(machine, scenario, kernel)
     machine.rcu.kvfree.kfree = lambda address: kfree(slub, address)
