@@ -23,6 +23,7 @@ from .pages import PageAllocator
 from .rcu import STALL_TIMEOUT_S, Rcu
 from .releases import checkout
 from .sanitizers.deadlock import report_deadlock
+from .sanitizers.existence import Existence
 from .sanitizers.kasan import Kasan
 from .sanitizers.leaks import report_leaks
 from .sanitizers.lockdep import Lockdep
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from .slab.sizing import Sizing
 
 DEFAULT_SANITIZERS = ("kasan", "lockdep", "leak", "workqueue")
-SANITIZERS = (*DEFAULT_SANITIZERS, "slab-invariants")
+SANITIZERS = (*DEFAULT_SANITIZERS, "slab-invariants", "existence")
 """What ``kernel.sanitizers`` may name; an oops and a deadlock are always reported."""
 
 
@@ -151,6 +152,8 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
             raise BootError(f"kernel.sanitizers: there is no sanitizer {name!r}; there are: {', '.join(SANITIZERS)}")
     if "kasan" in names:
         machine.kasan = Kasan(machine)
+    if "existence" in names:
+        machine.existence = Existence(machine)
     if "leak" in names:
         machine.interleaver.on_finished.append(lambda: report_leaks(machine))
         machine.interleaver.on_finished.append(lambda: report_pinned_cgroups(machine))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .memory_hotplug import MemoryHotplug
     from .pages import PageAllocator
     from .rcu import Rcu
+    from .sanitizers.existence import Existence
     from .sanitizers.kasan import Kasan
     from .sanitizers.workqueue_watchdog import WorkqueueWatchdog
     from .slab import Slub
@@ -46,6 +47,7 @@ class Machine:
         self.stop_at_violation = stop_at_violation
         self.null = NullPointer(self)
         self.kasan: Kasan | None = None
+        self.existence: Existence | None = None
         self.workqueue_watchdog: WorkqueueWatchdog | None = None
         self.log: Any = None
         self.cpus: dict[int, Cpu] = {}

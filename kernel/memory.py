@@ -5,6 +5,9 @@ embedded in it) a class whose every attribute access reports ``use-after-free``,
 its freeing and of the access.  The Python object stays behind as KASAN's quarantine would keep the memory: a stale
 pointer always finds it poisoned, whatever now lives at its address.
 
+Where the sanitizer ``existence`` is on, structures allocated with a `KeptBy` are watched: their class tells it of every
+use.
+
 `NULL` is the null pointer: false, and every attribute access is the ``null-deref`` violation.
 """
 
@@ -17,10 +20,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from ..actors import Access
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..actors import Resource
+    from .existence import KeptBy
     from .machine import Machine
 
 T = TypeVar("T")
+
+UNTOLD = ("shadow", "embedded")
+"""What checkers read of a structure, and the kernel does not have."""
 
 
 @dataclass(slots=True)
@@ -36,6 +45,7 @@ class Shadow:
     allocated_at: tuple[str, ...]
     freed_by: str = ""
     freed_at: tuple[str, ...] = ()
+    kept_by: KeptBy | None = None
 
 
 class Structure:
@@ -51,19 +61,44 @@ class Structure:
         return ()
 
 
-def allocated(machine: Machine, structure: Structure, type_name: str, cache_name: str, address: int, size: int) -> None:
-    """Tell KASAN that `structure` now lives at `address`, `size` bytes long."""
+def shadow_of(structure: Structure) -> Shadow | None:
+    """What KASAN knows of a structure; asking is no use of it."""
+    shadow: Shadow | None = object.__getattribute__(structure, "shadow")
+    return shadow
+
+
+def allocated(
+    machine: Machine,
+    structure: Structure,
+    type_name: str,
+    cache_name: str,
+    address: int,
+    size: int,
+    *,
+    kept_by: KeptBy | None = None,
+) -> None:
+    """Tell KASAN that `structure` now lives at `address`, `size` bytes long, and what keeps it there."""
     structure.shadow = shadow = Shadow(
         machine, type_name, cache_name, address, size, machine.who(), machine.stack() if machine.kasan else ()
     )
     for name in structure.embedded:
         getattr(structure, name).shadow = shadow
+    if kept_by is not None:
+        shadow.kept_by = kept_by
+        if machine.existence is not None:
+            machine.existence.watch(shadow)
+            _become(structure, _watched)
 
 
 def free_structure(structure: Structure) -> None:
     """Poison a structure whose memory is given back; a second time reports ``double-free``."""
-    shadow: Shadow | None = object.__getattribute__(structure, "shadow")
-    if shadow is None or not shadow.machine.kasan:
+    shadow = shadow_of(structure)
+    if shadow is None:
+        return
+    if shadow.kept_by is not None and shadow.machine.existence is not None and not shadow.freed_by:
+        _become(structure, lambda cls: cls.__mro__[1])
+        shadow.machine.existence.freed(shadow)
+    if not shadow.machine.kasan:
         return
     touch = shadow.machine.interleaver.touch
     if touch is not None:
@@ -72,7 +107,33 @@ def free_structure(structure: Structure) -> None:
     shadow.freed_by = shadow.machine.who()
     shadow.freed_at = shadow.machine.stack()
     for part in (*(getattr(structure, name) for name in structure.embedded), structure):
-        part.__class__ = _poisoned(part.__class__)
+        _become(part, _poisoned)
+
+
+def _become(part: Any, change: Callable[[Any], Any]) -> None:
+    """Change the class of a structure to one of the same layout."""
+    object.__setattr__(part, "__class__", change(part.__class__))
+
+
+@cache
+def _watched(cls: type) -> type:
+    """The class of a watched `cls`: same layout, every use of a field is told of."""
+    functions = {name for base in cls.__mro__ for name, value in vars(base).items() if callable(value)}
+
+    def read(self: Any, name: str) -> Any:
+        if name not in functions and name not in UNTOLD and not name.startswith("__"):
+            shadow = object.__getattribute__(self, "shadow")
+            shadow.machine.existence.used(shadow, name, write=False)
+        return object.__getattribute__(self, name)
+
+    def write(self: Any, name: str, value: Any) -> None:
+        if name not in UNTOLD and not name.startswith("__"):
+            shadow = object.__getattribute__(self, "shadow")
+            shadow.machine.existence.used(shadow, name, write=True)
+        object.__setattr__(self, name, value)
+
+    members = {"__slots__": (), "__getattribute__": read, "__setattr__": write, "__module__": cls.__module__}
+    return type(f"Watched{cls.__name__}", (cls,), members)
 
 
 @cache

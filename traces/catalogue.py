@@ -144,6 +144,15 @@ _SLUBLOOM_EVENTS = {
         softirq_exit: unsigned int vec
         softirq_raise: unsigned int vec
     """,
+    # What keeps structures alive: pointers to them that were loaded and used, references, and readers by flavour.
+    "pointer": """
+        pointer_load: void * object
+        pointer_use: void * object, string type, string field, string kept_by
+        reference_get: void * object, int references
+        reference_put: void * object, int references
+        reader_enter: string flavour
+        reader_leave: string flavour
+    """,
     # What the sanitizers found.
     "violation": """
         violation_report: string kind, string title

@@ -249,6 +249,13 @@ class Tracepoints:
     softirq_entry: Tracepoint
     softirq_exit: Tracepoint
     softirq_raise: Tracepoint
+    # pointer
+    pointer_load: Tracepoint
+    pointer_use: Tracepoint
+    reference_get: Tracepoint
+    reference_put: Tracepoint
+    reader_enter: Tracepoint
+    reader_leave: Tracepoint
     # violation
     violation_report: Tracepoint
 

@@ -138,6 +138,8 @@ class KvfreeRcu:
             double_kvfree(self.machine, address)
             return
         self.queued[address] = None
+        if (fire := self.machine.tracepoints.rcu_kvfree_callback.fire) is not None:
+            fire(self._rcu.name, address, 0, krcp.count)
         krcp.add(address)
         self.machine.count("rcu_kvfree_calls")
         await self._schedule_monitor(krcp)

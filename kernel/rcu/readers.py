@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...actors import KernelThread, Op, OpKind
 from ..locks.base import NOTHING
+from ..memory import Structure
 from ..sanitizers.rcu_usage import MightSleep, dereferenced_outside, unlock_imbalance
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class RcuReaders:
         thread.rcu_depth += 1
         if not self.preemptible:
             thread.preempt_disable()
+        if (fire := self._machine.tracepoints.reader_enter.fire) is not None:
+            fire("rcu")
 
     def _leave(self, _: Any) -> None:
         thread = self._thread()
@@ -102,6 +105,8 @@ class RcuReaders:
             if cpu.qs_needed is not None:
                 self.quiescent.quiet(cpu, resched=False)
         else:
+            if (fire := self._machine.tracepoints.reader_leave.fire) is not None:
+                fire("rcu")
             thread.rcu_depth -= 1
             if not self.preemptible:
                 thread.preempt_enable()
@@ -203,13 +208,22 @@ class RcuReaders:
         """
         if not held and not self.read_lock_held(flavour):
             dereferenced_outside(self._machine, place or caller_place(), "rcu_dereference_check")
+        self._loaded(pointer)
         return pointer
 
     def dereference_protected(self, pointer: T, *, held: bool, place: str = "") -> T:
         """`pointer` for an updater who is sure that nobody changes it: `held` (``rcu_dereference_protected``)."""
         if not held:
             dereferenced_outside(self._machine, place or caller_place(), "rcu_dereference_protected")
+        self._loaded(pointer)
         return pointer
+
+    def _loaded(self, pointer: object) -> None:
+        if (fire := self._machine.tracepoints.pointer_load.fire) is None or not isinstance(pointer, Structure):
+            return
+        shadow = object.__getattribute__(pointer, "shadow")  # not a use of it: it may be freed
+        if shadow is not None:
+            fire(shadow.address)
 
 
 def caller_place() -> str:

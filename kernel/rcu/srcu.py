@@ -89,6 +89,8 @@ class SrcuStruct:
         await self.change
         self.entries[self.machine.smp_processor_id()][index] += 1
         self.inside.setdefault(self.machine.running, []).append(index)
+        if (fire := self.machine.tracepoints.reader_enter.fire) is not None:
+            fire(self.name)
         return index
 
     @kernel_name("__srcu_read_unlock")
@@ -101,6 +103,8 @@ class SrcuStruct:
         if index is None or index not in mine:
             unlock_imbalance(self.machine, self.name)
             return
+        if (fire := self.machine.tracepoints.reader_leave.fire) is not None:
+            fire(self.name)
         self.exits[self.machine.smp_processor_id()][index] += 1
         mine.remove(index)
         if not mine:

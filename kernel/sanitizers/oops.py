@@ -75,6 +75,11 @@ def wrong_cache(machine: Machine, given: str, found: str) -> None:
     _warning(machine, "kernel-bug", title, stack, f"mm/slab.h {stack[0] if stack else 'cache_from_obj'}")
 
 
+def refcount_warning(machine: Machine, what: str) -> None:
+    """Report wrong use of a ``refcount_t`` (``refcount_warn_saturate``); the kernel goes on with a leak."""
+    _warning(machine, "refcount", f"refcount_t: {what}.", machine.stack(), "lib/refcount.c:25 refcount_warn_saturate")
+
+
 def _warning(
     machine: Machine, kind: str, title: str, stack: Sequence[str], where: str, before: Sequence[str] = ()
 ) -> None:

@@ -1,0 +1,49 @@
+"""What a structure's protocol promises about its end: the declarations that the sanitizer ``existence`` goes by.
+
+They say for one structure what the kernel's comments and ``lockdep_is_held()`` conditions say: under which
+circumstances a pointer to it may be used.  They are facts of the variant that allocates the structure; whether they
+are kept is what the sanitizer looks at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .memory import Structure
+
+
+def reader(flavour: str) -> str:
+    """How readers of `flavour` (``rcu``, or the name of an SRCU domain) are named as a guarantee."""
+    return "an RCU reader" if flavour == "rcu" else f"an SRCU reader of {flavour}"
+
+
+def no_owners() -> Iterable[Structure]:
+    """It belongs to no other structure."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBy:
+    """What may keep one structure alive.
+
+    ``readers``: flavours of RCU after whose grace period it goes; ``locks``: classes without which it is not let go;
+    ``owners``: structures as long as which it lives; ``static``: it never goes.  References to it always count.
+    """
+
+    readers: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+    owners: Callable[[], Iterable[Structure]] = no_owners
+    static: bool = False
+
+    def sections(self) -> tuple[str, ...]:
+        """The guarantees that have a beginning and an end."""
+        return (*(reader(flavour) for flavour in self.readers), *self.locks)
+
+    def described(self) -> list[str]:
+        """For a report."""
+        owners = [owner.shadow.type_name for owner in self.owners() if owner.shadow is not None]
+        return [*self.sections(), "a reference to it", *(f"whatever keeps its {name}" for name in owners)]
