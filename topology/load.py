@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
@@ -15,6 +17,7 @@ from .hwloc import import_hwloc
 from .machine import Machine
 from .operations import operation_names
 from .overrides import apply_override
+from .parts import Model
 from .scenario import Scenario
 from .slabinfo import read_slabinfo
 from .textfile import read_text
@@ -176,8 +179,7 @@ def _problem(detail: Any) -> Problem:
     match kind:
         case "extra_forbidden":
             name = str(detail["loc"][-1])
-            close = difflib.get_close_matches(name, _known_names(), 1)
-            return Problem(place, "there is no such key" + (f"; did you mean {close[0]!r}?" if close else ""))
+            return Problem(place, f"there is no such key{_near(place, name)}")
         case "missing":
             return Problem(place, "is missing")
         case "value_error":
@@ -214,14 +216,38 @@ def _place(location: tuple[Any, ...]) -> str:
 _TAGS = tuple(tag for tag in operation_names() if tag not in ("lock", "read", "write"))
 
 
-def _known_names() -> list[str]:
-    """The keys there are where an unknown one was found: of every section, the near ones are what matters."""
-    from . import machine, operations, parts, scenario, work_operations
+def _near(place: str, name: str) -> str:
+    """What an unknown key may have been meant to be: one nearly so called, or one of another section."""
+    section = re.sub(r"\[\d+\]", "", place.rpartition(".")[0])
+    keys = _keys()
+    here = keys.get(section)
+    close = difflib.get_close_matches(
+        name, here if here is not None else [key for some in keys.values() for key in some], 1
+    )
+    if close and close[0] != name:
+        return f"; did you mean {close[0]!r}?"
+    homes = [home for home, names in keys.items() if name in names and home]
+    return f"; it is one of {' and '.join(homes)}" if homes else ""
 
-    names: dict[str, None] = {}
-    for module in (scenario, machine, operations, work_operations):
-        for thing in vars(module).values():
-            if isinstance(thing, type) and issubclass(thing, parts.Model):
-                for name, field in thing.model_fields.items():
-                    names[field.alias or name] = None
-    return list(names)
+
+@cache
+def _keys() -> dict[str, list[str]]:
+    """The keys of each section, by its path without numbers; those of operations are left out."""
+    found: dict[str, list[str]] = {}
+
+    def walk(model: type[Model], path: str) -> None:
+        found[path] = [field.alias or name for name, field in model.model_fields.items() if not field.exclude]
+        for name, field in model.model_fields.items():
+            for part in _models(field.annotation):
+                walk(part, f"{path}.{field.alias or name}".lstrip("."))
+
+    walk(Scenario, "")
+    return found
+
+
+def _models(annotation: Any) -> list[type[Model]]:
+    """The sections a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return [annotation]
+    parts = [part for inner in get_args(annotation) for part in _models(inner)]
+    return parts if len(parts) == 1 else []  # a union is one of the kinds of operations

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -14,6 +14,9 @@ from .machine import CpuList, Machine
 from .operations import CgroupPath, NodeNumber, Operation, Size, SlabFlag, walk
 from .parts import Model, Name
 from .work_operations import Queueing, WorkqueueSection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ViolationKind = Literal[
     "null-deref",
@@ -48,7 +51,10 @@ def release_key(release: str) -> tuple[int, ...]:
 
 
 class BootParameters(Model):
-    """``[kernel.boot]``: parameters of the kernel command line."""
+    """``[kernel.boot]``: parameters of the kernel command line.
+
+    ``memory_notifier_error_inject`` loads that module, and is its ``priority`` on the memory chain.
+    """
 
     slab_nomerge: bool = False
     slub_debug: Annotated[str, StringConstraints(max_length=4096)] | None = None
@@ -56,12 +62,14 @@ class BootParameters(Model):
     slub_max_order: Annotated[int, Field(ge=0, le=10)] | None = None
     slub_min_objects: Annotated[int, Field(ge=0, le=32767)] | None = None
     rcu_cpu_stall_timeout: Annotated[int, Field(ge=3, le=300)] | None = None
+    memory_notifier_error_inject: Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)] | None = None
 
 
 class KernelSection(Model):
     """``[kernel]``; ``sanitizers`` absent means all that are cheap.
 
-    ``freelist_random`` and ``slub_stats`` are the options of the configuration of that name; ``kmalloc`` makes the
+    ``freelist_random`` and ``slub_stats`` are the options of the configuration of that name, ``kasan_quarantine`` is
+    what comes with CONFIG_KASAN_GENERIC (it needs the sanitizer ``kasan``, and v4.8); ``kmalloc`` makes the
     caches of kmalloc() when booting, by default if the workload allocates from them.
     """
 
@@ -74,6 +82,7 @@ class KernelSection(Model):
     kmalloc: bool | None = None
     freelist_random: bool = False
     slub_stats: bool = False
+    kasan_quarantine: bool = False
     memory_model: Literal["sc"] = "sc"
     sanitizers: tuple[str, ...] | None = None
     boot: BootParameters = BootParameters()
@@ -135,33 +144,47 @@ class ExploreSection(Model):
 
 
 class CompareSection(Model):
-    """``[compare]``: under which kernels this scenario is best compared, and whose lock times are of interest.
+    """``[compare]``: under which kernels this scenario is best compared, and what is of interest.
+
+    ``locks`` are those whose times are told, ``workqueues`` those whose items' longest wait is.
 
     A kernel is a release, with patches to apply behind ``+`` and to leave out behind ``-``: ``v5.11+666716fd267d``.
     """
 
     releases: tuple[ComparedKernel, ...] = ()
     locks: tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...] = ()
+    workqueues: tuple[Name, ...] = ()
+
+
+PatchName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class ExpectWhere(Model):
-    """``[[expect.where]]``: for one release, or from one to another, both included."""
+    """``[[expect.where]]``: for one release, or from one to another, both included; with or without certain patches.
+
+    ``with`` and ``without`` name patches that the kernel has or has not, be it by its release or by being applied or
+    reverted; all of them must be so.
+    """
 
     release: Release | None = None
     from_release: Release | None = Field(default=None, alias="from")
     until: Release | None = None
+    having: tuple[PatchName, ...] = Field(default=(), alias="with")
+    lacking: tuple[PatchName, ...] = Field(default=(), alias="without")
     violations: tuple[ViolationKind, ...]
 
     @model_validator(mode="after")
     def _says_where(self) -> ExpectWhere:
-        if self.release is None and self.from_release is None and self.until is None:
-            raise ValueError("says nothing about where; expected release, from or until")
+        if not (self.release or self.from_release or self.until or self.having or self.lacking):
+            raise ValueError("says nothing about where; expected release, from, until, with or without")
         if self.release is not None and (self.from_release or self.until):
             raise ValueError("release excludes from and until")
         return self
 
-    def matches(self, release: str) -> bool:
-        """Whether this is about `release`."""
+    def matches(self, release: str, has_patch: Callable[[str], bool]) -> bool:
+        """Whether this is about `release`, with the patches that `has_patch` says it has."""
+        if not all(map(has_patch, self.having)) or any(map(has_patch, self.lacking)):
+            return False
         key = release_key(release)
         if self.release is not None:
             return key == release_key(self.release)
@@ -213,8 +236,11 @@ class Scenario(Model):
         document = self.model_dump(mode="json", by_alias=True)
         if not self.machine.slabinfo:
             del document["machine"]["slabinfo"]
-        if self.kernel.boot.rcu_cpu_stall_timeout is None:
-            del document["kernel"]["boot"]["rcu_cpu_stall_timeout"]
+        for parameter in ("rcu_cpu_stall_timeout", "memory_notifier_error_inject"):
+            if document["kernel"]["boot"][parameter] is None:
+                del document["kernel"]["boot"][parameter]
+        if not self.kernel.kasan_quarantine:
+            del document["kernel"]["kasan_quarantine"]
         if not self.memcgs:
             del document["memcg"]
         if not self.workqueues:
@@ -222,8 +248,14 @@ class Scenario(Model):
         for task in document["task"]:
             if task["memcg"] is None:
                 del task["memcg"]
+        for where in document["expect"]["where"]:
+            for key in ("with", "without"):
+                if not where[key]:
+                    del where[key]
         if self.compare == CompareSection():
             del document["compare"]
+        elif not self.compare.workqueues:
+            del document["compare"]["workqueues"]
         return document
 
     @cached_property
@@ -247,11 +279,11 @@ class Scenario(Model):
         operations = (op.op for task in self.tasks for op in walk(task.program))
         return bool(self.memcgs) or any(op.startswith("cgroup_") for op in operations)
 
-    def expected(self, release: str) -> tuple[str, ...]:
-        """The violation kinds expected under `release`, sorted."""
+    def expected(self, release: str, has_patch: Callable[[str], bool]) -> tuple[str, ...]:
+        """The violation kinds expected under `release`, sorted; `has_patch` says whether the kernel has a patch."""
         kinds = dict.fromkeys(self.expect.violations)
         for where in self.expect.where:
-            if where.matches(release):
+            if where.matches(release, has_patch):
                 kinds.update(dict.fromkeys(where.violations))
         return tuple(sorted(kinds))
 

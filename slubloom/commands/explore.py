@@ -117,6 +117,7 @@ def _explore(
     explain: bool,
     as_json: bool,
 ) -> int:
+    from ..expectation import expected_kinds
     from ..explore.subject import ScenarioSubject
     from ..explore.workers import WorkersDiedError
     from ..run import interruptible
@@ -165,7 +166,7 @@ def _explore(
     kinds = sorted({finding.violation.kind for finding in tally.findings.values()})
     if not kinds:
         return CLEAN
-    return CLEAN if kinds == sorted(scenario.expected(scenario.kernel.release)) else VIOLATED
+    return CLEAN if kinds == sorted(expected_kinds(scenario)) else VIOLATED
 
 
 def _make_campaign(

@@ -11,6 +11,7 @@ import click
 
 from ..actors import Outcome
 from ..actors.strategies import TapeError
+from ..expectation import expected_kinds
 from ..explore.findings import work_out
 from ..explore.story import summary, tell
 from ..explore.subject import ScenarioSubject, signature
@@ -97,7 +98,7 @@ def run_and_report(
         return INTERRUPTED
     if not result.violations:
         return UNUSABLE if result.files.missing else CLEAN
-    expected = scenario.expected(scenario.kernel.release)
+    expected = expected_kinds(scenario)
     return CLEAN if sorted(result.kinds()) == sorted(expected) else VIOLATED
 
 
@@ -193,7 +194,7 @@ def _print(scenario: Scenario, options: RunOptions, result: RunResult, smallest:
         say(violation.report.rstrip("\n"))
     say()
     if result.violations:
-        expected = sorted(result.kinds()) == sorted(scenario.expected(scenario.kernel.release))
+        expected = sorted(result.kinds()) == sorted(expected_kinds(scenario))
         say(f"violated: {', '.join(result.kinds())}{' (as this scenario expects)' if expected else ''}")
         if result.token:
             say(f"replay:   slubloom replay '{result.token}'")

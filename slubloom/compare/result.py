@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..actors import Outcome
 from ..actors.strategies import BY_NAME
+from ..expectation import expected_kinds
 from .figures import Histogram
 from .locks import LockFigures
 
@@ -72,7 +73,7 @@ class ColumnResult:
     def as_expected(self) -> bool:
         """Whether exactly those kinds were found that the file expects for the release."""
         scenario = self.column.scenario
-        return sorted(self.kinds) == sorted(scenario.expected(scenario.kernel.release))
+        return sorted(self.kinds) == sorted(expected_kinds(scenario))
 
     @property
     def passes(self) -> bool:
@@ -173,16 +174,7 @@ class Comparison:
             "as_expected": result.passes,
             "cut_off": result.cut_off,
             "violations": [
-                {
-                    "kind": violation.kind,
-                    "title": violation.title,
-                    "report": violation.report,
-                    "step": violation.step,
-                    "time_ns": violation.time_ns,
-                    "seed": run.seed,
-                    "token": run.token,
-                }
-                for run, violation in result.violations
+                violation.as_json() | {"seed": run.seed, "token": run.token} for run, violation in result.violations
             ],
             "seeds": [run.seed for run in result.runs],
             "tokens": [run.token for run in result.runs],

@@ -180,9 +180,17 @@ def test_the_digest_is_of_the_meaning() -> None:
 
 def test_expectations_depend_on_the_release() -> None:
     scenario = load(gallery_path("node-offline-uaf"))
-    assert scenario.expected("v5.11") == ("use-after-free",)
-    assert scenario.expected("v4.4") == ("use-after-free",)
-    assert scenario.expected("v5.12") == ()
+    assert scenario.expected("v5.11", lambda _: False) == ("use-after-free",)
+    assert scenario.expected("v5.12", lambda name: name == "keep-cache-nodes") == ()
+
+
+def test_expectations_may_need_a_release_and_patches_together() -> None:
+    text = f'{GOOD}\n[[expect.where]]\nfrom = "v5.0"\nwith = ["a"]\nwithout = ["b"]\nviolations = ["leak"]\n'
+    scenario = loads(text)
+    assert scenario.expected("v5.1", "a".__eq__) == ("leak",)
+    assert scenario.expected("v4.19", "a".__eq__) == ()
+    assert scenario.expected("v5.1", lambda _: True) == ()
+    assert scenario.expected("v5.1", lambda _: False) == ()
 
 
 def test_a_scenario_can_be_built_in_code() -> None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from slubloom.kernel.releases import HISTORY, NEWEST, OLDEST
 from slubloom.topology import gallery_names, gallery_path, load
 
+from slubloom.expectation import expected_kinds
 from slubloom.explore import ScenarioSubject
 from slubloom.explore.campaign import Campaign, CampaignOptions
 
@@ -46,7 +47,7 @@ def twins() -> list[Twin]:
         scenario = load(gallery_path(name))
         releases = [f"v{major}.{minor}" for major, minor in sorted({OLDEST, *firsts})]
         for release in dict.fromkeys([*releases, scenario.kernel.release]):
-            found.append(Twin(name, release, scenario.expected(release)))
+            found.append(Twin(name, release, expected_kinds(load(gallery_path(name), release=release))))
     return found
 
 
