@@ -31,13 +31,15 @@ class KeptBy:
     """What may keep one structure alive.
 
     ``readers``: flavours of RCU after whose grace period it goes; ``locks``: classes without which it is not let go;
-    ``owners``: structures as long as which it lives; ``static``: it never goes.  References to it always count.
+    ``owners``: structures as long as which it lives; ``static``: it never goes.  References to it always count.  Where
+    ``tracked`` is false its own uses are not looked at, only those of what belongs to it.
     """
 
     readers: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     owners: Callable[[], Iterable[Structure]] = no_owners
     static: bool = False
+    tracked: bool = True
 
     def sections(self) -> tuple[str, ...]:
         """The guarantees that have a beginning and an end."""

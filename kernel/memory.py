@@ -85,7 +85,7 @@ def allocated(
         getattr(structure, name).shadow = shadow
     if kept_by is not None:
         shadow.kept_by = kept_by
-        if machine.existence is not None:
+        if machine.existence is not None and kept_by.tracked:
             machine.existence.watch(shadow)
             _become(structure, _watched)
 
@@ -95,9 +95,10 @@ def free_structure(structure: Structure) -> None:
     shadow = shadow_of(structure)
     if shadow is None:
         return
-    if shadow.kept_by is not None and shadow.machine.existence is not None and not shadow.freed_by:
+    existence = shadow.machine.existence
+    if existence is not None and shadow.kept_by is not None and shadow.kept_by.tracked and not shadow.freed_by:
         _become(structure, lambda cls: cls.__mro__[1])
-        shadow.machine.existence.freed(shadow)
+        existence.freed(shadow)
     if not shadow.machine.kasan:
         return
     touch = shadow.machine.interleaver.touch

@@ -26,6 +26,7 @@ from errno import EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM
 from typing import TYPE_CHECKING, Any
 
 from ...actors import Access, Op, OpKind
+from ..existence import KeptBy
 from ..locks import Mutex, Spinlock
 from ..memory import Structure, allocated, free_structure
 from ..slab.sizing import PAGE_SIZE
@@ -124,7 +125,8 @@ class Cgroups:
 
         memcg = MemCgroup(machine, name, parent, self._serial, css_release)
         address = machine.static_address(STRUCT_SIZE)
-        allocated(machine, memcg, "struct mem_cgroup", "kmalloc-4k", address, STRUCT_SIZE)
+        kept_by = KeptBy(readers=("rcu",), locks=("cgroup_mutex",), tracked=False)
+        allocated(machine, memcg, "struct mem_cgroup", "kmalloc-4k", address, STRUCT_SIZE, kept_by=kept_by)
         return memcg
 
     @kernel_name("cgroup_rmdir")

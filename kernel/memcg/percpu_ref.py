@@ -53,7 +53,12 @@ class PercpuRef(Structure):
     def get(self, number: int = 1) -> None:
         """Take references, as part of the step being made; the caller has one already."""
         self._declare()
+        self._take(number)
+
+    def _take(self, number: int = 1) -> None:
         self.references += number
+        if self.shadow is not None and (fire := self._machine.tracepoints.reference_get.fire) is not None:
+            fire(self.shadow.address, self.references)
 
     async def tryget(self) -> bool:
         """Take a reference unless there is none left; the caller knows, by RCU, that the counter is still there."""
@@ -64,7 +69,7 @@ class PercpuRef(Structure):
         await Op(OpKind.UPDATE, self._count)
         if not self.references:
             return False
-        self.references += 1
+        self._take()
         return True
 
     async def tryget_live(self) -> bool:
@@ -78,6 +83,8 @@ class PercpuRef(Structure):
     async def put(self, number: int = 1) -> None:
         """Give references back, and with the last one the thing counted; any context."""
         self._declare()
+        if self.shadow is not None and (fire := self._machine.tracepoints.reference_put.fire) is not None:
+            fire(self.shadow.address, self.references - number)
         if not self.atomic:
             self.references -= number
             return

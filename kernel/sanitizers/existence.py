@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Record = tuple[Any, ...]
 NOTHING = "nothing"
+FOR_EVER = "nobody who could free it"
 
 
 class Moment(NamedTuple):
@@ -184,7 +185,7 @@ class Existence:
         """What keeps a structure alive for the running context, whose pointer was loaded at `since`; None: nothing."""
         kept_by = shadow.kept_by
         if kept_by is None or kept_by.static:
-            return "nobody who could free it"
+            return FOR_EVER
         if holding.references.get(shadow.address):
             return "a reference"
         for name in kept_by.sections():
@@ -199,9 +200,9 @@ class Existence:
                 return "its RCU callback"
         for other in kept_by.owners():
             beyond = shadow_of(other)
-            reason = self._kept_by(beyond, holding, since) if beyond is not None else "nobody who could free it"
+            reason = FOR_EVER if beyond is None else self._kept_by(beyond, holding, since)
             if reason is not None:
-                return reason if beyond is None else f"{reason} of {beyond.type_name}"
+                return reason if beyond is None or reason is FOR_EVER else f"{reason} of {beyond.type_name}"
         return None
 
     # --- the report
