@@ -14,7 +14,6 @@ from .cpu import Cpu as Cpu
 from .fingerprint import Fingerprint as Fingerprint
 from .gate import Gate as Gate
 from .grace_period import GracePeriod as GracePeriod
-from .hotplug import HotplugNotifier as HotplugNotifier
 from .interleaver import Interleaver as Interleaver
 from .interleaver import Outcome as Outcome
 from .interleaver import RunLimits as RunLimits

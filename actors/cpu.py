@@ -9,6 +9,9 @@ messages while interrupts are enabled), soft interrupts (`SoftIrq`), threads.  T
 * otherwise the current thread, and every queued thread where the current one can be preempted: it waits, or
   ``preempt_count`` is 0, interrupts are on and the kernel is preemptible (``full``), or it is at `cond_resched`.
 
+A processor comes and goes (`online`), and before it goes it is no more *active*: then only threads that belong to it
+(`KernelThread.per_cpu`) run there, and others that wake up look for another one (`KernelThread.find_processor`).
+
 The rules stand in `Cpu.settle`, which is called when one of their inputs changed and more than one context is
 concerned.
 """
@@ -73,7 +76,19 @@ class InterruptMailbox(Mailbox):
 
     def may_receive(self) -> bool:
         """Whether an interrupt waits and may come in."""
-        return bool(self._queue) and not self.cpu.irqs_off and not self.cpu.in_hardirq
+        cpu = self.cpu
+        return bool(self._queue) and not (cpu.irqs_off or cpu.in_hardirq or cpu.halted)
+
+
+class CpuMasks:
+    """The processors of one machine by number, and the resource that stands for who of them is online or active."""
+
+    __slots__ = ("cpus", "read", "resource")
+
+    def __init__(self, interleaver: Interleaver) -> None:
+        self.cpus: list[Cpu] = []
+        self.resource = interleaver.resource("cpu_online_mask")
+        self.read = Op(OpKind.READ, self.resource)
 
 
 class Cpu(Actor):
@@ -86,19 +101,23 @@ class Cpu(Actor):
     daemon = True
 
     __slots__ = (
+        "_online",
+        "active",
         "current",
+        "dying",
+        "halted",
         "handlers",
         "in_hardirq",
         "in_softirq",
         "in_user_mode",
         "irqs_off",
         "mailbox",
+        "masks",
         "min_vruntime_ns",
         "node",
         "offers_processor",
         "on_quiet",
         "on_switch",
-        "online",
         "preempt_model",
         "preempting",
         "qs_needed",
@@ -108,12 +127,27 @@ class Cpu(Actor):
         "softirq",
     )
 
-    def __init__(self, interleaver: Interleaver, cpu_id: int, node: int, *, preempt_model: str, tick_ns: int) -> None:
+    def __init__(
+        self,
+        interleaver: Interleaver,
+        cpu_id: int,
+        node: int,
+        *,
+        preempt_model: str,
+        tick_ns: int,
+        masks: CpuMasks | None = None,
+    ) -> None:
         super().__init__(interleaver, f"cpu/{cpu_id}", cpu_id=cpu_id)
         self.clock = Clock()
         self.comm = f"swapper/{cpu_id}"
         self.node = node
-        self.online = False
+        self.masks = masks if masks is not None else CpuMasks(interleaver)
+        self.masks.cpus.append(self)
+        # What the masks say.
+        self._online = False
+        self.active = True  # any thread may run here
+        self.dying = False  # on its way down
+        self.halted = False  # takes no interrupts, hard or soft, as it is not online any more
         self.preempt_model = preempt_model
         self.slice_max_ns = tick_ns
         self.handlers: dict[type[Message], Callable[[Cpu, Any], Awaitable[None] | None]] = {}
@@ -136,6 +170,34 @@ class Cpu(Actor):
         # Called while it owes one, with whether the thread would give the processor up, when a region may have ended
         # that had kept the processor from being quiescent.
         self.on_quiet: Callable[[Cpu, bool], object] = _nothing_owed
+
+    # --- coming and going
+
+    @property
+    def online(self) -> bool:
+        """Whether the processor runs anything (``cpu_online``); everybody may look."""
+        if (touch := self.interleaver.touch) is not None:
+            touch(self.masks.resource, Access.READ)
+        return self._online
+
+    @online.setter
+    def online(self, value: bool) -> None:
+        self.masks_change()
+        self._online = value
+
+    def masks_change(self) -> None:
+        """Declare that the step being made changes what the masks say of this processor."""
+        if (touch := self.interleaver.touch) is not None:
+            touch(self.masks.resource, Access.WRITE)
+            touch(self.host, Access.WRITE)
+
+    def deactivate(self) -> None:
+        """Send away whoever may run elsewhere, and take no more of them (``balance_push_set``)."""
+        self.masks_change()
+        self.active = False
+        for thread in list(self.queue):
+            if not thread.per_cpu:
+                thread.push_away()
 
     # --- interrupts
 
@@ -161,10 +223,39 @@ class Cpu(Actor):
             if (fire := tracepoints.irq_handler_exit.fire) is not None:
                 fire(0, 1)
 
+    def halt(self) -> None:
+        """Take no interrupts any more, and be offline: the processor is about to go (``__cpu_disable``)."""
+        self.online = False
+        self.halted = True
+        if self.slot >= 0 and self.pending is self.idle_op:
+            self.block()
+
+    def unhalt(self) -> None:
+        """Be online, and take interrupts again."""
+        self.online = True
+        self.halted = False
+        if self.mailbox:
+            self.mailbox.arrived()
+        if self.softirq is not None:
+            self.softirq.nudge()
+
+    async def handle_pending(self) -> None:
+        """Do what the messages that wait ask for, in the running context of this processor.
+
+        For one that takes no interrupts any more and is about to go (``smpcfd_dying_cpu``).
+        """
+        while self.mailbox:
+            message = self.mailbox.take()
+            pending = self.handlers[type(message)](self, message)
+            if pending is not None:
+                await pending
+
     def local_irq_disable(self) -> None:
         """Let no interrupt in until `local_irq_enable`; nests."""
         self.irqs_off += 1
         if self.irqs_off == 1:
+            if (fire := self.interleaver.tracepoints.irq_disable.fire) is not None:
+                fire(self.in_hardirq * 2 + self.in_softirq)
             if self.slot >= 0 and self.pending is self.idle_op:
                 self.block()
             if self.queue:
@@ -172,6 +263,8 @@ class Cpu(Actor):
 
     def local_irq_enable(self) -> None:
         """Undo one `local_irq_disable`."""
+        if self.irqs_off == 1 and (fire := self.interleaver.tracepoints.irq_enable.fire) is not None:
+            fire(self.in_hardirq * 2 + self.in_softirq)
         self.irqs_off -= 1
         if not self.irqs_off:
             if self.mailbox:
@@ -346,7 +439,7 @@ class SoftIrq(Actor):
 
     def _may_run(self) -> bool:
         cpu = self.cpu
-        if not self.raised or cpu.irqs_off or cpu.in_hardirq:
+        if not self.raised or cpu.irqs_off or cpu.in_hardirq or cpu.halted:
             return False
         return cpu.current is None or not cpu.current.bh_count
 

@@ -1,29 +1,22 @@
-"""Notifier chains, and the actor that carries out hotplug requests.
+"""Notifier chains.
 
 Mirrors ``blocking_notifier_call_chain()`` of kernel/notifier.c and the callers in mm/memory_hotplug.c (6.1):
 subscribers are called from the highest priority to the lowest, equals in the order in which they registered, until
 one refuses.  A chain does no rolling back: a caller whose GOING_… was refused sends CANCEL_… to *all* subscribers,
 also those never called.
 
-`HotplugNotifier` is the thread that does what is asked of it, one request at a time; who asks sleeps until it is
-done.  Which locks are taken, and when the chain is called, is written by the kernel room in the procedures given for
-each request.
+There is no actor here: as in Linux, whoever asks for memory to come or go does all of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
-
-from .mailbox import Mailbox, Message
-from .signal import Reply, Request
-from .thread import KernelThread
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .cpu import Cpu
     from .interleaver import Interleaver
 
 
@@ -85,37 +78,3 @@ class NotifierChain:
             if answer:
                 return answer
         return 0
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineMemory(Request):
-    """Bring the memory of a node online."""
-
-    node: int
-
-
-@dataclass(frozen=True, slots=True)
-class OfflineMemory(Request):
-    """Take the memory of a node offline."""
-
-    node: int
-
-
-class HotplugNotifier(KernelThread):
-    """Carries out hotplug requests, one at a time, on its processor; the answer is 0 or a negative errno."""
-
-    daemon = True
-
-    __slots__ = ("mailbox", "procedures")
-
-    def __init__(self, cpu: Cpu, name: str, *, pid: int) -> None:
-        super().__init__(cpu, name, pid=pid)
-        self.procedures: dict[type[Message], Callable[[Any], Awaitable[int]]] = {}
-        self.mailbox = Mailbox(self)
-
-    async def body(self) -> None:
-        """Serve requests in order of arrival, for ever."""
-        while True:
-            request = await self.mailbox.receive()
-            reply: Reply = request.reply
-            reply.answer(await self.procedures[type(request)](request))

@@ -6,8 +6,11 @@ one of its zones can serve a request, from the highest allowed one down; which n
 what becomes of a request that no node serves, is the kernel room's business.  Per-CPU page lists are left out: a page
 that is freed is in a free block at once.
 
-Answers: a page frame number, or None where no zone may or can give a block; for `OfflineBlocks` whether nothing was
-in use.
+Answers: a page frame number, or None where no zone may or can give a block; for `IsolateBlock` None, or the page frame
+that stands in the way.
+
+``lru`` has the pages that can move, by page frame: those whose users reach them through page tables, which the kernel
+room fills in.
 
 The zones are the node's own, but not secret: who looks at them (``/proc/zoneinfo``), or sets their watermarks,
 declares ``resource``, as does the node whenever it changes something.
@@ -16,14 +19,14 @@ declares ``resource``, as does the node whenever it changes something.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .actor import Actor
 from .mailbox import Mailbox, Message
 from .operation import Op, OpKind
 from .resource import Access
 from .signal import Request
-from .zone import MAX_NR_ZONES, PHYSICAL_LIMITS, WMARK_HIGH, ZONE_NORMAL, Zone
+from .zone import MAX_NR_ZONES, PHYSICAL_LIMITS, WMARK_HIGH, ZONE_MOVABLE, ZONE_NORMAL, Zone
 
 if TYPE_CHECKING:
     from .interleaver import Interleaver
@@ -46,20 +49,47 @@ class FreePages(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class OnlineBlocks(Request):
-    """These page frames are now usable; in ``zone``, or where a node puts memory it is not told about."""
+class BlockRequest(Request):
+    """About the memory block at these page frames, which is or shall be in ``zone``."""
 
     start_pfn: int
     nr_pages: int
-    zone: int | None = None
+    zone: int
 
 
 @dataclass(frozen=True, slots=True)
-class OfflineBlocks(Request):
-    """These page frames are wanted back; refused while one is in use."""
+class AddBlock(BlockRequest):
+    """The block is the zone's from now on, but not there yet."""
 
-    start_pfn: int
-    nr_pages: int
+
+@dataclass(frozen=True, slots=True)
+class OnlineBlock(BlockRequest):
+    """It is there now, isolated."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseBlock(BlockRequest):
+    """It is not isolated any more: its pages may be allocated."""
+
+
+@dataclass(frozen=True, slots=True)
+class IsolateBlock(BlockRequest):
+    """Nobody shall get its pages any more; refused while one is in use that cannot move, which is the answer then."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindInUse(BlockRequest):
+    """Which blocks of pages are still in use there?  The answer is a list of (page frame, order)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineBlock(BlockRequest):
+    """It is isolated, and shall be there no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBlock(BlockRequest):
+    """It is nobody's any more."""
 
 
 class NumaNode(Actor):
@@ -67,16 +97,18 @@ class NumaNode(Actor):
 
     daemon = True
 
-    __slots__ = ("distances", "mailbox", "node", "read_zones", "resource", "zones")
+    __slots__ = ("distances", "lru", "mailbox", "node", "read_zones", "resource", "write_zones", "zones")
 
     def __init__(self, interleaver: Interleaver, node: int, distances: dict[int, int]) -> None:
         super().__init__(interleaver, f"node/{node}")
         self.node = node
         self.distances = distances
         self.zones = tuple(Zone(index) for index in range(MAX_NR_ZONES))
+        self.lru: dict[int, Any] = {}
         self.mailbox = Mailbox(self)
         self.resource = interleaver.resource(f"zones of node {node}")
         self.read_zones = Op(OpKind.READ, self.resource)
+        self.write_zones = Op(OpKind.WRITE, self.resource)
 
     @property
     def free_pages(self) -> int:
@@ -108,10 +140,18 @@ class NumaNode(Actor):
         Mirrors default_kernel_zone_for_pfn() of mm/memory_hotplug.c: the address does not matter.
         """
         for zone in self.zones[:ZONE_NORMAL]:
-            start = zone.start_pfn
-            if start_pfn < start + zone.spanned_pages and start < start_pfn + nr_pages:
+            if zone.intersects(start_pfn, nr_pages):
                 return zone
         return self.zones[ZONE_NORMAL]
+
+    def default_zone_for(self, start_pfn: int, nr_pages: int) -> Zone:
+        """Where it goes if nobody says anything: with its neighbours, in doubt to a zone of the kernel's.
+
+        Mirrors default_zone_for_pfn(), where no boot parameter prefers ZONE_MOVABLE.
+        """
+        kernel, movable = self.zone_for(start_pfn, nr_pages), self.zones[ZONE_MOVABLE]
+        alone = movable.intersects(start_pfn, nr_pages) and not kernel.intersects(start_pfn, nr_pages)
+        return movable if alone else kernel
 
     def allocate(self, order: int, highest_zone: int, alloc_flags: int) -> int | None:
         """Take 2^`order` pages from the highest zone that may give them; the first page frame number, or None."""
@@ -134,14 +174,37 @@ class NumaNode(Actor):
                 return
         raise KeyError(f"node {self.node}: no allocated block starts at page frame {pfn}")
 
-    def remove_memory(self, start_pfn: int, nr_pages: int) -> bool:
-        """Give page frames away; false, and no change, where one of them is in use."""
-        zones = [zone for zone in self.zones if zone.managed_pages]
-        if any(zone.buddy.allocated_in(start_pfn, nr_pages) for zone in zones):
-            return False
-        for zone in zones:
-            zone.remove(start_pfn, nr_pages)
-        return True
+    def unmovable(self, zone: Zone, start_pfn: int, nr_pages: int) -> int | None:
+        """A page frame in use that cannot move, if there is one (``has_unmovable_pages``).
+
+        In ZONE_MOVABLE everything is taken to be movable.
+        """
+        if zone.index == ZONE_MOVABLE:
+            return None
+        used = zone.buddy.in_use(start_pfn, nr_pages)
+        return next((pfn for pfn, _ in used if pfn not in self.lru), None)
+
+    def _serve(self, request: BlockRequest) -> Any:
+        zone, start_pfn, nr_pages = self.zones[request.zone], request.start_pfn, request.nr_pages
+        match request:
+            case AddBlock():
+                zone.associate(start_pfn, nr_pages)
+            case OnlineBlock():
+                zone.online(start_pfn, nr_pages)
+            case ReleaseBlock():
+                zone.undo_isolation(start_pfn, nr_pages)
+            case IsolateBlock():
+                obstacle = self.unmovable(zone, start_pfn, nr_pages)
+                if obstacle is None:
+                    zone.isolate(start_pfn, nr_pages)
+                return obstacle
+            case FindInUse():
+                return zone.buddy.in_use(start_pfn, nr_pages)
+            case OfflineBlock():
+                zone.offline(start_pfn, nr_pages)
+            case RemoveBlock():
+                zone.dissociate(start_pfn, nr_pages)
+        return None
 
     def balanced(self, order: int, highest_zone: int) -> bool:
         """Whether some zone has more than enough for 2^`order` pages, or there is none at all (``pgdat_balanced``)."""
@@ -158,9 +221,5 @@ class NumaNode(Actor):
                     reply.answer(self.allocate(order, highest_zone, alloc_flags))
                 case FreePages(pfn):
                     self.free(pfn)
-                case OnlineBlocks(reply, start_pfn, nr_pages, index):
-                    zone = self.zone_for(start_pfn, nr_pages) if index is None else self.zones[index]
-                    zone.add(start_pfn, nr_pages)
-                    reply.answer(None)
-                case OfflineBlocks(reply, start_pfn, nr_pages):
-                    reply.answer(self.remove_memory(start_pfn, nr_pages))
+                case BlockRequest(reply):
+                    reply.answer(self._serve(message))

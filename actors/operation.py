@@ -87,6 +87,9 @@ A wait only reads: two actors that wait for the same thing do not disturb each o
 (a completion) the operation says ``WRITE`` itself.
 """
 
+_WAITS = (OpKind.WAIT, OpKind.RECEIVE)
+_USUAL = {kind: (ACCESS[kind], int(kind) + 1, kind not in _WAITS, COST_NS[kind]) for kind in OpKind}
+
 
 class Op(list[Any]):
     """One visible operation on one resource, awaited before its effect.
@@ -112,17 +115,18 @@ class Op(list[Any]):
         cost_ns: int | None = None,
         aux: Any = None,
     ) -> None:
-        super().__init__((self,))
+        # Booting makes a hundred of these, and every schedule boots: one table, no super().
+        list.__init__(self, (self,))
+        usual_access, self.code, races, usual_ns = _USUAL[kind]
         self.kind = kind
         self.resource = Resource(resource) if isinstance(resource, str) else resource
-        self.access = ACCESS[kind] if access is None else access
+        self.access = access = usual_access if access is None else access
         self.admission = admission  # what it does to the resource to find out whether the actor must wait
-        self.code = int(kind) + 1
         # Whether another actor's operation on the resource could come instead: who waits for something comes after it.
-        self.races = bool(self.access) and kind not in (OpKind.WAIT, OpKind.RECEIVE)
+        self.races = races and access is not Access.NONE
         self.admit = admit
         self.perform = perform
-        self.cost_ns = COST_NS[kind] if cost_ns is None else cost_ns
+        self.cost_ns = usual_ns if cost_ns is None else cost_ns
         self.aux = aux
 
     @property

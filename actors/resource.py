@@ -17,6 +17,7 @@ not depend on what unrelated actors did meanwhile, so it is the same in all sche
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from zlib import crc32
 
 MASK = (1 << 64) - 1
@@ -43,6 +44,12 @@ def name_code(name: str) -> int:
     return crc32(name.encode())
 
 
+@lru_cache(maxsize=4096)
+def identity_of(maker: int, name: str, ordinal: int) -> int:
+    """The identity of a thing, by its maker's.  Remembered, for booting makes the same things in every schedule."""
+    return mix(mix(maker, name_code(name)), ordinal)
+
+
 class Maker:
     """Who makes resources and actors: gives each a number that depends on the maker's own history only."""
 
@@ -56,7 +63,7 @@ class Maker:
         """The identity of the next thing called `name` that this maker makes."""
         ordinal = self.made.get(name, 0)
         self.made[name] = ordinal + 1
-        return mix(mix(self.signature, name_code(name)), ordinal)
+        return identity_of(self.signature, name, ordinal)
 
 
 class Resource:

@@ -3,6 +3,10 @@
 States: *current* (its processor's), *queued* (runnable, not current; ``off_cpu``), *blocked* (its pending operation
 waits). A blocked thread has given up its processor, unless it spins: a spinlock waiter (``preempt_count`` > 0) keeps
 the processor for good, an optimistic mutex waiter until another thread wants it.
+
+A thread belongs to one processor at a time and stays there, unless that goes: then it is pushed away (`push_away`) or,
+if it sleeps, looks for another one when it wakes (`find_processor`, as select_fallback_rq() does).  Threads that are a
+processor's own (``per_cpu``) stay, and must see to it that they sleep by the time it goes.
 """
 
 from __future__ import annotations
@@ -25,7 +29,17 @@ class KernelThread(Actor):
 
     waits_visibly: ClassVar[bool] = True
 
-    __slots__ = ("bh_count", "cpu", "preempt_count", "rcu_blocking", "rcu_depth", "slice_ns", "spinning", "vruntime_ns")
+    __slots__ = (
+        "bh_count",
+        "cpu",
+        "per_cpu",
+        "preempt_count",
+        "rcu_blocking",
+        "rcu_depth",
+        "slice_ns",
+        "spinning",
+        "vruntime_ns",
+    )
 
     def __init__(self, cpu: Cpu, name: str, *, pid: int, comm: str | None = None) -> None:
         super().__init__(cpu.interleaver, name, cpu_id=cpu.cpu_id, pid=pid)
@@ -33,6 +47,7 @@ class KernelThread(Actor):
         self.cpu = cpu
         self.clock = cpu.clock
         self.host = cpu.host
+        self.per_cpu = False  # may run while its processor is not active (KTHREAD_IS_PER_CPU)
         self.preempt_count = 0
         self.bh_count = 0
         self.rcu_depth = 0
@@ -98,7 +113,46 @@ class KernelThread(Actor):
             if cpu.queue:
                 cpu.settle()
         else:
+            if not cpu.active and not self.per_cpu:
+                self.find_processor()
+                cpu = self.cpu
             cpu.enqueue(self)
+
+    def find_processor(self) -> None:
+        """Belong to another processor, since one's own is going or gone: one of the same node if there is any."""
+        home = self.cpu
+        interleaver = self.interleaver
+        if interleaver.touch is not None:
+            interleaver.touch(home.masks.resource, Access.READ)
+        active = [cpu for cpu in home.masks.cpus if cpu.active]
+        near = [cpu for cpu in active if cpu.node == home.node] or active
+        if near:
+            self.move_to(near[interleaver.choose("which processor takes a thread over", len(near))])
+
+    def move_to(self, cpu: Cpu) -> None:
+        """Belong to another processor from now on; the thread is on no run queue."""
+        if cpu is self.cpu:
+            return
+        touch = self.interleaver.touch
+        if touch is not None:
+            touch(self.host, Access.WRITE)
+            touch(cpu.host, Access.WRITE)
+        self.cpu = cpu
+        self.cpu_id = cpu.cpu_id
+        self.clock = cpu.clock
+        self.host = cpu.host
+
+    def push_away(self) -> None:
+        """Leave the run queue it waits in for that of another processor."""
+        cpu = self.cpu
+        self.interleaver.disable(self)
+        cpu.queue.remove(self)
+        if cpu.preempting is self:
+            cpu.preempting = None
+        self.find_processor()
+        if self.interleaver.touch is not None:
+            self.interleaver.touch(self.cpu.host, Access.WRITE)
+        self.cpu.enqueue(self)
 
     def turn(self) -> Actor:
         """Who goes on: one whose wake-up preempts, the current thread until its slice ends, the first in the queue."""
@@ -131,7 +185,10 @@ class KernelThread(Actor):
             cpu.on_quiet(cpu, False)
 
     def on_finished(self) -> None:
-        """Leave the processor."""
+        """Leave the processor (``do_exit``)."""
+        interleaver = self.interleaver
+        if interleaver.outcome is None and (fire := interleaver.tracepoints.sched_process_exit.fire) is not None:
+            fire(self.comm, self.pid, 120)  # not where a run ends and its threads are unwound
         if self.cpu.current is self:
             self.cpu.put_current()
         elif self in self.cpu.queue:

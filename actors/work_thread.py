@@ -150,18 +150,13 @@ class KernelWorker(KernelThread):
             places.insert(0, self.cpu)
         self.move_to(places[self.interleaver.choose("which processor runs a worker", len(places))])
 
-    def move_to(self, cpu: Cpu) -> None:
-        """Belong to another processor from now on; the worker is on no run queue."""
-        if cpu is self.cpu:
-            return
-        touch = self.interleaver.touch
-        if touch is not None:
-            touch(self.host, Access.WRITE)
-            touch(cpu.host, Access.WRITE)
-        self.cpu = cpu
-        self.cpu_id = cpu.cpu_id
-        self.clock = cpu.clock
-        self.host = cpu.host
+    def find_processor(self) -> None:
+        """That is done already, by rules of its own."""
+
+    def push_away(self) -> None:
+        """A worker that is bound to the processor stays until its pool is unbound."""
+        if self.flags & UNBOUND or self.cpu is not self.pool.cpu:
+            self.leave_processor()
 
     def change_processor(self) -> None:
         """Give the processor up, and go on elsewhere."""

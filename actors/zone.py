@@ -12,9 +12,12 @@ No page frame is reserved here for firmware, the kernel's image or struct pages:
 has no hole, spanned pages are the same number.  Left out: boosted watermarks, reserves for atomic blocks, CMA, and the
 drift of per-CPU counters.
 
-Invariants: Z1 ``managed_pages`` is the sum over ``blocks``, which are disjoint, in order and not adjacent.  Z2 every
-free or allocated page frame of ``buddy`` lies in one of them.  Who may touch a zone: the node it belongs to, and
-whoever declares the node's resource.
+Memory that comes passes through three states: *associated* (in ``blocks``, so the zone spans it), *isolated* (there,
+but on no free list), and in use or free like all other; memory that leaves goes back through them.
+
+Invariants: Z1 ``blocks`` are disjoint, in order and not adjacent, and have at least ``managed_pages`` pages, just so
+many while no memory comes or goes.  Z2 every free or allocated page frame of ``buddy`` lies in one of them.  Who may
+touch a zone: the node it belongs to, and whoever declares the node's resource.
 """
 
 from __future__ import annotations
@@ -84,10 +87,16 @@ class Zone:
         """From the first page frame to the last, with holes."""
         return self.blocks[-1][1] - self.blocks[0][0] if self.blocks else 0
 
+    # --- page frames that come
+
     def add(self, start_pfn: int, nr_pages: int) -> None:
-        """Take in page frames that were nobody's; they are free."""
-        self.buddy.add(start_pfn, nr_pages)
-        self.managed_pages += nr_pages
+        """Take in page frames that were nobody's; they are free: how memory comes that is there at boot."""
+        self.associate(start_pfn, nr_pages)
+        self.online(start_pfn, nr_pages)
+        self.undo_isolation(start_pfn, nr_pages)
+
+    def associate(self, start_pfn: int, nr_pages: int) -> None:
+        """Page frames are this zone's from now on, but not there yet (``move_pfn_range_to_zone``)."""
         blocks: list[tuple[int, int]] = []
         for low, high in sorted([*self.blocks, (start_pfn, start_pfn + nr_pages)]):
             if blocks and blocks[-1][1] == low:
@@ -96,21 +105,44 @@ class Zone:
                 blocks.append((low, high))
         self.blocks = blocks
 
+    def online(self, start_pfn: int, nr_pages: int) -> None:
+        """They are there, but isolated (``online_pages_range``)."""
+        self.buddy.add_isolated(start_pfn, nr_pages)
+        self.managed_pages += nr_pages
+
+    # --- page frames that leave
+
+    def isolate(self, start_pfn: int, nr_pages: int) -> None:
+        """Nobody gets pages of a range any more (``start_isolate_page_range``)."""
+        self.buddy.isolate(start_pfn, nr_pages)
+
+    def undo_isolation(self, start_pfn: int, nr_pages: int) -> None:
+        """Everybody may get pages of an isolated range (``undo_isolate_page_range``)."""
+        self.buddy.undo_isolation(start_pfn, nr_pages)
+
+    def offline(self, start_pfn: int, nr_pages: int) -> None:
+        """Isolated page frames, none of which is in use, are there no more (``__offline_isolated_pages``)."""
+        self.buddy.discard(start_pfn, nr_pages)
+        self.managed_pages -= nr_pages
+
+    def dissociate(self, start_pfn: int, nr_pages: int) -> None:
+        """Page frames that are not there are nobody's again (``remove_pfn_range_from_zone``)."""
+        end = start_pfn + nr_pages
+        left = [part for low, high in self.blocks for part in ((low, min(high, start_pfn)), (max(low, end), high))]
+        self.blocks = [(low, high) for low, high in left if low < high]
+
+    def intersects(self, start_pfn: int, nr_pages: int) -> bool:
+        """Whether a range reaches between the first page frame and the last (``zone_intersects``)."""
+        start = self.start_pfn
+        return start_pfn < start + self.spanned_pages and start < start_pfn + nr_pages
+
     def part_of(self, start_pfn: int, nr_pages: int) -> list[tuple[int, int]]:
         """What of a range is in this zone, as (first, number of pages)."""
         end = start_pfn + nr_pages
         common = [(max(low, start_pfn), min(high, end)) for low, high in self.blocks]
         return [(low, high - low) for low, high in common if low < high]
 
-    def remove(self, start_pfn: int, nr_pages: int) -> None:
-        """Give free page frames away for good; those of the range that are not this zone's are passed over."""
-        end = start_pfn + nr_pages
-        for low, pages in self.part_of(start_pfn, nr_pages):
-            if not self.buddy.remove(low, pages):
-                raise ValueError(f"zone {self.name}: a page frame in {low}..{low + pages - 1} is in use")
-            self.managed_pages -= pages
-        left = [part for low, high in self.blocks for part in ((low, min(high, start_pfn)), (max(low, end), high))]
-        self.blocks = [(low, high) for low, high in left if low < high]
+    # --- giving pages
 
     def watermark_ok(
         self, order: int, mark: int, highest_zone: int, alloc_flags: int = 0, free_pages: int | None = None

@@ -14,8 +14,9 @@ from errno import ENOENT
 from typing import TYPE_CHECKING, Any
 
 from ..actors import Actor, Cpu, Death, KernelThread, OpKind
-from .files import SLAB_FOLDER, error_name, read_file
+from .files import error_name, read_file
 from .slab.sysfs import STATISTICS, attributes, directories, sysfs_name
+from .slab.sysfs_directory import SLAB_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator

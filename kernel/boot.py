@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..actors import Cpu, HotplugNotifier, KernelThread, NumaNode
-from ..actors.hotplug import OfflineMemory, OnlineMemory
-from .cpu_hotplug import CpuHotplug
+from ..actors import Cpu, KernelThread, NumaNode
+from ..actors.cpu import CpuMasks
+from .cpu_hotplug import CpuHotplug, CpuhpState
+from .cpu_hotplug.boot import smp_init
 from .files import error_name
+from .kernfs import Kernfs
 from .locks import Mutex, PercpuRwsem, RwSemaphore, Spinlock
-from .machine import Machine
+from .lru import LruLists
+from .machine import PAGE_SHIFT, Machine
 from .memcg import Cgroups
 from .memory_hotplug import MemoryHotplug
 from .operations import constructor
@@ -27,15 +30,19 @@ from .sanitizers.existence import Existence
 from .sanitizers.kasan import Kasan
 from .sanitizers.leaks import report_leaks
 from .sanitizers.lockdep import Lockdep
+from .sanitizers.lockdep_probes import lockdep_probes
 from .sanitizers.lockdep_report import report_finding
 from .sanitizers.pinned_cgroups import report_pinned_cgroups
+from .sanitizers.shrinker_state import report_shrinkers
 from .sanitizers.slab_invariants import SlabInvariants
 from .sanitizers.workqueue_watchdog import LeakedByWork, WorkqueueWatchdog
+from .shrinker.boot import make_shrinkers, mount_at_boot
+from .shrinker_operations import mount_all
 from .slab import Slub
 from .slab.create import create_kmalloc_caches, kmem_cache_create, kmem_cache_init
 from .slab.flags import FLAGS
 from .slab.generic import kfree
-from .slab.hotplug import slab_notifier
+from .slab.hotplug import slab_notifier, slub_cpu_dead
 from .slab.populate import PopulationError, create_recorded_caches, populate
 from .slab.sizing import Tunables
 from .slab.slub_debug import NO_DEBUG, parse_slub_debug
@@ -110,14 +117,19 @@ def boot(
     _populate_nodes(machine, scenario, ranges)
     machine.workqueues = Workqueues(machine)
     make_workqueues(machine, scenario, FLAGS_OF_WORKQUEUES)
+    machine.kernfs = Kernfs(machine, kernel.kernfs)
     machine.cpu_hotplug = CpuHotplug(machine)
-    machine.memory_hotplug = MemoryHotplug(machine, kernel.hotplug_section, ranges)
+    machine.lru = LruLists(machine)
+    machine.memory_hotplug = _make_memory_hotplug(machine, scenario, kernel, ranges)
     machine.slab = slub = _make_slub(machine, scenario, kernel)
     machine.rcu.kvfree.kfree = lambda address: kfree(slub, address)
-    machine.memory_hotplug.chain.register(slab_notifier(slub))
+    machine.memory_hotplug.chain.notifiers.register(slab_notifier(slub))
     _run_init(machine, scenario)
     if scenario.uses_cgroups:
         _make_cgroups(machine, scenario)
+    if scenario.uses_shrinkers:
+        _mount(machine, scenario)
+    _start_processors(machine, kernel)
     machine.booting = False
     for node in machine.nodes.values():
         interleaver.spawn(node)
@@ -125,6 +137,8 @@ def boot(
         if cpu.online:
             interleaver.spawn(cpu)
     machine.rcu.start()
+    if machine.reclaim is not None:
+        machine.reclaim.start()
     machine.printk(
         "info",
         "booted",
@@ -133,7 +147,6 @@ def boot(
         nodes=len(list(machine.pages.states.memory)),
     )
     workload = Workload(machine, scenario, _make_locks(machine, scenario))
-    _start_hotplug(machine, scenario)
     workload.start()
     for event in scenario.events:
         start_event(workload, event)
@@ -157,6 +170,7 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
     if "leak" in names:
         machine.interleaver.on_finished.append(lambda: report_leaks(machine))
         machine.interleaver.on_finished.append(lambda: report_pinned_cgroups(machine))
+        machine.interleaver.on_finished.append(lambda: report_shrinkers(machine))
     if "slab-invariants" in names:
         invariants = SlabInvariants(machine)
         machine.interleaver.on_step = invariants.after_step
@@ -167,16 +181,10 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
         lockdep = Lockdep(
             lambda finding: report_finding(machine, finding),
             stack=machine.stack,
-            irqs_off=lambda: bool(machine.this_cpu.irqs_off),
             wait_types=machine.lock_classes,
         )
-        points = machine.tracepoints
-        points.lock_acquire.attach(lockdep.acquire)
-        points.lock_release.attach(lockdep.release)
-        points.irq_handler_entry.attach(lockdep.irq_entry)
-        points.irq_handler_exit.attach(lockdep.irq_exit)
-        points.softirq_entry.attach(lockdep.softirq_entry)
-        points.softirq_exit.attach(lockdep.softirq_exit)
+        for event, probe in lockdep_probes(lockdep).items():
+            machine.tracepoints[event].attach(probe)
     if "workqueue" in names:
         machine.workqueue_watchdog = WorkqueueWatchdog(machine)
         machine.interleaver.on_time.append(machine.workqueue_watchdog.time_has_passed)
@@ -184,8 +192,10 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
 
 
 def _make_processors(machine: Machine, scenario: Scenario, jiffy_ns: int) -> None:
+    masks = CpuMasks(machine.interleaver)
+    preempt = scenario.kernel.preempt
     for spec in scenario.machine.cpus:
-        cpu = Cpu(machine.interleaver, spec.id, spec.node, preempt_model=scenario.kernel.preempt, tick_ns=jiffy_ns)
+        cpu = Cpu(machine.interleaver, spec.id, spec.node, preempt_model=preempt, tick_ns=jiffy_ns, masks=masks)
         cpu.online = spec.online
         machine.cpus[spec.id] = cpu
 
@@ -210,7 +220,21 @@ def _populate_nodes(machine: Machine, scenario: Scenario, ranges: dict[int, tupl
             states.set_memory(node.id)
         if node.online:
             states.online.set(node.id)
-    machine.pages.build_all_zonelists(list(states.memory))
+    machine.pages.build_all_zonelists()
+
+
+def _make_memory_hotplug(
+    machine: Machine, scenario: Scenario, kernel: Kernel, ranges: dict[int, tuple[int, int]]
+) -> MemoryHotplug:
+    return MemoryHotplug(
+        machine,
+        locks=kernel.hotplug_locks,
+        extent=kernel.hotplug_extent,
+        drains=kernel.offline_drains,
+        ranges=ranges,
+        pages_per_block=scenario.machine.memory_block >> PAGE_SHIFT,
+        error_injection=scenario.kernel.boot.memory_notifier_error_inject,
+    )
 
 
 def _make_slub(machine: Machine, scenario: Scenario, kernel: Kernel) -> Slub:
@@ -218,6 +242,12 @@ def _make_slub(machine: Machine, scenario: Scenario, kernel: Kernel) -> Slub:
     slub.statistics = scenario.kernel.slub_stats
     slub.freelist_random = scenario.kernel.freelist_random
     slub.kmem_accounting = scenario.kernel.kmem_accounting
+    if scenario.kernel.kasan_quarantine:
+        if machine.kasan is None:
+            raise BootError("kernel.kasan_quarantine: it is kasan's, which is not among kernel.sanitizers")
+        if kernel.quarantine is not None:
+            slub.quarantine = kernel.quarantine(slub)
+            slub.find_detour()
     return slub
 
 
@@ -260,6 +290,24 @@ def _run_init(machine: Machine, scenario: Scenario) -> None:
         _with_recorded_caches(machine, init, populate(slub))
 
 
+def _start_processors(machine: Machine, kernel: Kernel) -> None:
+    """What comes and goes with processors is registered, then the others than the first one come."""
+    cpu = machine.online_cpus()[0]
+    init = KernelThread(cpu, "swapper/0", pid=0)
+    slub = machine.slab
+
+    async def kernel_init() -> None:
+        await kernel.pcp_hotplug.page_alloc_init(machine)
+        await machine.cpu_hotplug.setup_state_nocalls(
+            CpuhpState.SLUB_DEAD, "slub:dead", None, lambda number: slub_cpu_dead(slub, number)
+        )
+        if slub.memcg is not None:
+            await slub.memcg.mem_cgroup_init()
+        await smp_init(machine, cpu)
+
+    machine.run_alone(init, kernel_init())
+
+
 def _with_recorded_caches(machine: Machine, init: KernelThread, work: Coroutine[Any, Any, None]) -> None:
     try:
         machine.run_alone(init, work)
@@ -273,13 +321,25 @@ def _make_cgroups(machine: Machine, scenario: Scenario) -> None:
     machine.cgroups = cgroups = Cgroups(machine)
     if slub.kmem_accounting:
         slub.memcg = cgroups.kmem = slub.variants.kmem_memcg(cgroups, slub)
+        slub.find_detour()
     init = KernelThread(next(cpu for cpu in machine.cpus.values() if cpu.online), "swapper/0", pid=0)
+    if scenario.uses_shrinkers:
+        make_shrinkers(machine, scenario.kernel.failslab)
     for spec in scenario.memcgs:
         error = machine.run_alone(init, cgroups.mkdir(spec.path))
         if error:
             raise BootError(f"memcg {spec.path}: {error_name(error)}")
         if spec.limit is not None:
             machine.run_alone(init, cgroups.set_limit(spec.path, spec.limit))
+
+
+def _mount(machine: Machine, scenario: Scenario) -> None:
+    """What has a shrinker and is there from the start."""
+    if machine.shrinkers is None:
+        make_shrinkers(machine, scenario.kernel.failslab)
+    failed = mount_at_boot(machine, mount_all(machine, scenario))
+    if failed is not None:
+        raise BootError(f"shrinker {failed}: it cannot be mounted: {' '.join(machine.console[-1:])}")
 
 
 def _make_locks(machine: Machine, scenario: Scenario) -> dict[str, Mutex | Spinlock | RwSemaphore | PercpuRwsem]:
@@ -291,14 +351,3 @@ def _make_locks(machine: Machine, scenario: Scenario) -> dict[str, Mutex | Spinl
     }
     return {spec.name: makers[spec.kind](machine, spec.name) for spec in scenario.locks}
 
-
-def _start_hotplug(machine: Machine, scenario: Scenario) -> None:
-    """One thread that carries out memory-hotplug requests, on the processor the first event names, or the last one."""
-    online = machine.online_cpus()
-    named = [event.cpu for event in scenario.events if event.cpu is not None]
-    cpu = machine.cpus[named[0]] if named else online[-1]
-    notifier = HotplugNotifier(cpu, "memhp", pid=machine.next_pid())
-    notifier.procedures[OnlineMemory] = machine.memory_hotplug.online_pages
-    notifier.procedures[OfflineMemory] = machine.memory_hotplug.offline_pages
-    machine.memory_hotplug.notifier = notifier
-    machine.spawn(notifier)

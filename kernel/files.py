@@ -6,17 +6,22 @@ list of caches; what its reader or writer then does are steps of their own.
 
 from __future__ import annotations
 
-from errno import EACCES, EISDIR, ENOENT, ENOTDIR, errorcode
+from errno import EACCES, EINVAL, EISDIR, ENOENT, ENOTDIR, errorcode
 from typing import TYPE_CHECKING
 
 from ..actors import Access
+from .cpu_hotplug.sysfs import is_of_cpus, read_cpu_file, write_cpu_file
+from .kernfs import kernfs_read, kernfs_write
 from .memcg.files import is_of_cgroups, read_cgroup_file, write_cgroup_file
+from .memory_hotplug.files import is_of_memory, read_memory_file, write_memory_file
 from .proc_pages import buddyinfo_text, node_list, zoneinfo_text
 from .slab.flags import SLAB_RECLAIM_ACCOUNT
 from .slab.procfs import read_slabinfo
-from .slab.sysfs import ATTRIBUTES, STATISTICS, attributes, directories, links, look_up_directory
+from .slab.sysfs import ATTRIBUTES, STATISTICS, attributes, directories, links, look_up_directory, takes_something
 from .slab.sysfs import read_attribute as read_slab_attribute
 from .slab.sysfs import write_attribute as write_slab_attribute
+from .slab.sysfs_directory import SLAB_FOLDER, find_file
+from .stack import part_of_caller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -24,10 +29,13 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .node_states import NodeMask, NodeStates
 
-SLAB_FOLDER = "/sys/kernel/slab"
 NODE_FOLDER = "/sys/devices/system/node"
 SLAB_FILES = (*ATTRIBUTES, *STATISTICS)
 """What a directory of `SLAB_FOLDER` may have in it; statistics only where they are counted."""
+
+
+DROP_CACHES = ("1", "2", "3", "4")
+DROP_SLAB = 2
 
 
 async def _slabinfo(machine: Machine) -> str:
@@ -68,6 +76,7 @@ FILES: dict[str, Callable[[Machine], Awaitable[str]]] = {
     "/proc/buddyinfo": buddyinfo_text,
     "/proc/slabinfo": _slabinfo,
     "/proc/zoneinfo": _zoneinfo,
+    f"{NODE_FOLDER}/has_cpu": _nodes(lambda states: states.cpu),
     f"{NODE_FOLDER}/has_memory": _nodes(lambda states: states.memory),
     f"{NODE_FOLDER}/has_normal_memory": _nodes(lambda states: states.normal_memory),
     f"{NODE_FOLDER}/online": _nodes(lambda states: states.online),
@@ -83,6 +92,10 @@ async def read_file(machine: Machine, path: str) -> str | int:
         return await FILES[path](machine)
     if machine.cgroups is not None and is_of_cgroups(path):
         return await read_cgroup_file(machine.cgroups, path)
+    if is_of_memory(path):
+        return await read_memory_file(machine.memory_hotplug, path)
+    if is_of_cpus(path):
+        return await read_cpu_file(machine, path)
     if path == SLAB_FOLDER:
         await machine.slab.read_list
         return _listed([*directories(machine.slab), *links(machine.slab)])
@@ -96,28 +109,62 @@ async def read_file(machine: Machine, path: str) -> str | int:
         return _listed(attributes(machine.slab))
     if "/" in attribute:
         return -ENOTDIR if attribute.partition("/")[0] in attributes(machine.slab) else -ENOENT
-    text = await read_slab_attribute(machine.slab, cache, attribute)
-    return -ENOENT if text is None else text
+    file = find_file(machine.slab, cache, attribute) if attribute in attributes(machine.slab) else None
+    if file is None:
+        return -ENOENT
+
+    @part_of_caller
+    async def show() -> str | int:
+        return await read_slab_attribute(machine.slab, cache, attribute)
+
+    return await kernfs_read(file, show)
 
 
 def _listed(names: list[str] | tuple[str, ...]) -> str:
     return "".join(f"{name}\n" for name in sorted(names))
 
 
+async def _drop_caches(machine: Machine, value: str) -> int:
+    """``drop_caches_sysctl_handler``: 2 and 3 have shrinkers give objects back; 1 and 4 concern nothing that is here."""
+    if value.strip() not in DROP_CACHES:
+        return -EINVAL
+    if int(value) & DROP_SLAB and machine.reclaim is not None:
+        await machine.reclaim.drop_slab()
+    return 0
+
+
 async def write_file(machine: Machine, path: str, value: str) -> int:
     """Write to a file; 0 or a negative errno."""
     path = path.rstrip("/")
+    if path == "/proc/sys/vm/drop_caches":
+        return await _drop_caches(machine, value)
     if path in FILES:
         return -EACCES
     if machine.cgroups is not None and is_of_cgroups(path):
         return await write_cgroup_file(machine.cgroups, path, value)
+    if is_of_memory(path):
+        return await write_memory_file(machine.memory_hotplug, path, value)
+    if is_of_cpus(path):
+        return await write_cpu_file(machine, path, value)
     name, slash, attribute = path.removeprefix(f"{SLAB_FOLDER}/").partition("/")
     if path == SLAB_FOLDER or (path.startswith(f"{SLAB_FOLDER}/") and not slash):
         return -EISDIR
     if not path.startswith(f"{SLAB_FOLDER}/"):
         return -ENOENT
     cache = await look_up_directory(machine.slab, name)
-    return -ENOENT if cache is None else await write_slab_attribute(machine.slab, cache, attribute, value)
+    if cache is None or attribute not in attributes(machine.slab):
+        return -ENOENT
+    if not takes_something(machine.slab, attribute):
+        return -EACCES
+    file = find_file(machine.slab, cache, attribute)
+    if file is None:
+        return -ENOENT
+
+    @part_of_caller
+    async def store() -> int:
+        return await write_slab_attribute(machine.slab, cache, attribute, value)
+
+    return await kernfs_write(file, store)
 
 
 def error_name(error: int) -> str:

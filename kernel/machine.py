@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..actors import Actor, Cpu, Interleaver, KernelThread, NumaNode, Outcome
 from ..actors.cpu import SoftIrq
 from .memory import NullPointer
-from .stack import stack_of
+from .stack import bottom_of_stack, stack_of
 from .violation import KernelOops, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from .cpu_hotplug import CpuHotplug
+    from .kernfs import Kernfs
+    from .lru import LruLists
     from .memcg import Cgroup, Cgroups
     from .memory_hotplug import MemoryHotplug
     from .pages import PageAllocator
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from .sanitizers.existence import Existence
     from .sanitizers.kasan import Kasan
     from .sanitizers.workqueue_watchdog import WorkqueueWatchdog
+    from .shrinker import Shrinkers
+    from .shrinker.reclaim import Reclaim
     from .slab import Slub
     from .workqueue import Workqueues
 
@@ -65,11 +69,15 @@ class Machine:
         # Subsystems, set by boot.
         self.rcu: Rcu
         self.pages: PageAllocator
+        self.lru: LruLists
         self.workqueues: Workqueues
         self.slab: Slub
+        self.kernfs: Kernfs
         self.cpu_hotplug: CpuHotplug
         self.memory_hotplug: MemoryHotplug
         self.cgroups: Cgroups | None = None  # None where nothing uses them
+        self.shrinkers: Shrinkers | None = None  # the same
+        self.reclaim: Reclaim | None = None  # there if they are
 
     # --- who and where
 
@@ -106,6 +114,10 @@ class Machine:
     def online_cpus(self) -> list[Cpu]:
         """Online processors by number."""
         return [cpu for cpu in self.cpus.values() if cpu.online]
+
+    def online_cpu_for(self, cpu: Cpu) -> Cpu:
+        """`cpu`, or the first processor that is online where that one is not."""
+        return cpu if cpu.online else next(other for other in self.cpus.values() if other.online)
 
     def local_irq_disable(self) -> None:
         """Keep interrupts from this processor; nests."""
@@ -205,6 +217,7 @@ class Machine:
         self.interleaver.spawn(thread)
         return thread
 
+    @bottom_of_stack
     def run_alone(self, thread: KernelThread, work: Coroutine[Any, Any, Any]) -> Any:
         """Run kernel code to its end as `thread` before anything else runs: for booting only.
 

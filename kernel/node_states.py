@@ -49,9 +49,9 @@ class NodeMask:
 
 
 class NodeStates:
-    """``N_POSSIBLE``, ``N_ONLINE``, ``N_NORMAL_MEMORY`` and ``N_MEMORY``."""
+    """``N_POSSIBLE``, ``N_ONLINE``, ``N_NORMAL_MEMORY``, ``N_MEMORY`` and ``N_CPU``."""
 
-    __slots__ = ("_machine", "memory", "normal_memory", "online", "possible", "read", "resource", "write")
+    __slots__ = ("_machine", "cpu", "memory", "normal_memory", "online", "possible", "read", "resource", "write")
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -59,23 +59,26 @@ class NodeStates:
         self.online = NodeMask()
         self.normal_memory = NodeMask()
         self.memory = NodeMask()
+        self.cpu = NodeMask()
         self.resource = machine.interleaver.resource("node_states[]")
         self.read = Op(OpKind.READ, self.resource)
         self.write = Op(OpKind.WRITE, self.resource)
 
-    def set_memory(self, node: int) -> None:
-        """The node has memory now (``node_states_set_node``)."""
-        self.normal_memory.set(node)
-        self.memory.set(node)
-        self._tell(node, 1)
+    def set_memory(self, node: int, *, normal: bool = True, memory: bool = True) -> None:
+        """The node has memory now, of the kernel's zones or at all (``node_states_set_node``)."""
+        self._change(node, normal, memory, 1)
 
-    def clear_memory(self, node: int) -> None:
-        """The node has no memory any more (``node_states_clear_node``)."""
-        self.normal_memory.clear(node)
-        self.memory.clear(node)
-        self._tell(node, 0)
+    def clear_memory(self, node: int, *, normal: bool = True, memory: bool = True) -> None:
+        """The node has none any more (``node_states_clear_node``)."""
+        self._change(node, normal, memory, 0)
 
-    def _tell(self, node: int, value: int) -> None:
-        if (fire := self._machine.tracepoints.node_state.fire) is not None:
-            fire("N_NORMAL_MEMORY", node, value)
-            fire("N_MEMORY", node, value)
+    def _change(self, node: int, normal: bool, memory: bool, value: int) -> None:
+        fire = self._machine.tracepoints.node_state.fire
+        for name, mask, wanted in (
+            ("N_NORMAL_MEMORY", self.normal_memory, normal),
+            ("N_MEMORY", self.memory, memory),
+        ):
+            if wanted:
+                (mask.set if value else mask.clear)(node)
+                if fire is not None:
+                    fire(name, node, value)

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ..actors import COND_RESCHED
 from .files import error_name, read_file, write_file
 from .gfp import GFP_ACCOUNT
+from .cpu_operations import CPU_OPERATIONS
+from .memory_operations import MEMORY_OPERATIONS
 from .pages import GFP_ATOMIC, GFP_KERNEL, page_frame
 from .rcu import RcuHead
+from .shrinker_operations import SHRINKER_OPERATIONS
 from .slab import generic
 from .slab.allocate import kmem_cache_alloc_bulk as alloc_bulk
 from .slab.allocate import kmem_cache_alloc_node
@@ -305,21 +308,6 @@ async def synchronize_srcu(task: Any, operation: Any) -> None:
     await task.machine.rcu.srcu_struct(_text(task, operation.srcu)).synchronize()
 
 
-async def memory_online(task: Any, operation: Any) -> None:
-    """Bring a node's memory online."""
-    await task.machine.memory_hotplug.request(True, operation.node)
-
-
-async def memory_offline(task: Any, operation: Any) -> None:
-    """Take a node's memory offline."""
-    await task.machine.memory_hotplug.request(False, operation.node)
-
-
-async def wait_online(task: Any, operation: Any) -> None:
-    """Wait until a node's memory is online."""
-    await task.machine.memory_hotplug.watch.wait(operation.node)
-
-
 async def sleep(task: Any, operation: Any) -> None:
     """Sleep for virtual time."""
     await task.machine.current.sleep(operation.ns)
@@ -404,9 +392,6 @@ PERFORM: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
         srcu_read_lock,
         srcu_read_unlock,
         synchronize_srcu,
-        memory_online,
-        memory_offline,
-        wait_online,
         sleep,
         compute,
         cond_resched,
@@ -415,5 +400,5 @@ PERFORM: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
         cgroup_attach,
         repeat,
     )
-} | WORK_OPERATIONS
+} | CPU_OPERATIONS | MEMORY_OPERATIONS | WORK_OPERATIONS | SHRINKER_OPERATIONS
 """By the name a program uses."""

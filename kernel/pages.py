@@ -54,14 +54,16 @@ from .gfp import (
     gfp_to_alloc_flags,
     gfp_zone,
 )
+from .locks import Mutex
 from .machine import DIRECT_MAP_BASE, PAGE_SHIFT
-from .node_states import NodeStates
+from .node_states import NodeMask, NodeStates
 from .proc_pages import node_list, show_free_areas
 from .stack import kernel_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
+    from ..actors import Actor
     from .machine import Machine
 
 __all__ = [
@@ -159,6 +161,9 @@ class PageAllocator:
         self.min_free_kbytes = 0
         self.kswapd: list[Callable[[int, int, int], object]] = []
         self.reclaimers: list[Callable[[int, int, list[int]], Awaitable[int]]] = []
+        self.pcp_batch_high_lock = Mutex(machine, "pcp_batch_high_lock")
+        self.kswapds = NodeMask()  # nodes that have one
+        self.reclaimed: dict[Actor, int] | None = None  # for each who reclaims, the pages it has freed
         self._lowest: dict[int, int] = {}  # of the nodes in zonelists, the lowest zone that has memory
         self._warn_again_ns = 0
         zonelists = machine.interleaver.resource("zonelists")
@@ -168,18 +173,35 @@ class PageAllocator:
 
     # --- what changes when memory comes or goes
 
-    def build_all_zonelists(self, populated: list[int]) -> None:
-        """Let allocations find the nodes in `populated`, nearest first, and set the watermarks for what there is now.
+    def build_all_zonelists(self) -> None:
+        """Let allocations find all zones that have pages, and set the watermarks for what there is: when booting."""
+        self.rebuild_zonelists()
+        self.init_per_zone_wmark_min()
+        for node in self.states.memory:
+            self.kswapd_run(node)
+
+    def rebuild_zonelists(self) -> None:
+        """Let allocations find the nodes whose zones have pages, nearest first.
 
         A node that is leaving still has its place among the others while this happens, as in the kernel.
         """
         nodes = self._machine.nodes
         with_cpus = dict.fromkeys(cpu.node for cpu in self._machine.online_cpus())
-        orders = fallback_orders({n: nodes[n].distances for n in sorted(nodes)}, list(self.states.memory), with_cpus)
-        zones = {node: [zone.index for zone in nodes[node].zones if zone.managed_pages] for node in populated}
+        memory = list(self.states.memory)
+        orders = fallback_orders({n: nodes[n].distances for n in sorted(nodes)}, memory, with_cpus)
+        for node in memory:
+            nodes[node].touched(Access.READ)
+        zones = {node: [zone.index for zone in nodes[node].zones if zone.managed_pages] for node in memory}
         self._lowest = lowest = {node: indices[0] for node, indices in zones.items() if indices}
         self.zonelists = {node: [other for other in order if other in lowest] for node, order in orders.items()}
-        self.init_per_zone_wmark_min()
+
+    def kswapd_run(self, node: int) -> None:
+        """Have a kswapd for `node` from now on; nothing where there is one.  In a step that declares ``zonelists``."""
+        self.kswapds.set(node)
+
+    def kswapd_stop(self, node: int) -> None:
+        """Have none any more: nobody wakes it.  In a step that declares ``zonelists``."""
+        self.kswapds.clear(node)
 
     def init_per_zone_wmark_min(self) -> None:
         """Compute how much is to be kept free, and from it the watermarks and reserves of all zones."""
@@ -192,13 +214,31 @@ class PageAllocator:
             if not self._machine.booting:
                 node.touched(Access.WRITE)
 
+    # --- per-CPU page lists: there are none, but their sizes have a lock, whose place in the order matters
+
+    async def zone_pcp_update(self) -> None:
+        """Compute the sizes of a zone's per-CPU lists again, as the number of processors or pages has changed."""
+        async with self.pcp_batch_high_lock:
+            pass
+
+    async def zone_pcp_disable(self) -> None:
+        """Have freed pages go to the free lists at once, until `zone_pcp_enable` (5.11, ec6e8c7e0314)."""
+        await self.pcp_batch_high_lock.lock()
+
+    async def zone_pcp_enable(self) -> None:
+        """Undo `zone_pcp_disable`."""
+        await self.pcp_batch_high_lock.unlock()
+
     # --- allocation
 
-    async def alloc_pages_node(self, node: int, gfp: int, order: int) -> tuple[int, int] | None:
+    async def alloc_pages_node(
+        self, node: int, gfp: int, order: int, nodemask: Collection[int] | None = None
+    ) -> tuple[int, int] | None:
         """Allocate 2^`order` pages, from `node` (`NUMA_NO_NODE`: the processor's) or else the next nearest.
 
-        Returns (page frame number, node they came from), or None where no allowed node has them.  Sleeps only with
-        ``__GFP_DIRECT_RECLAIM``, and then only in a reclaimer, beside waiting for the nodes' answers.
+        Only from nodes in `nodemask`, if there is one (``__alloc_pages_nodemask``).  Returns (page frame number, node
+        they came from), or None where no allowed node has them.  Sleeps only with ``__GFP_DIRECT_RECLAIM``, and then
+        only in a reclaimer, beside waiting for the nodes' answers.
         """
         machine = self._machine
         if order >= MAX_ORDER:
@@ -211,17 +251,19 @@ class PageAllocator:
         if highest_zone is None:
             machine.kernel_bug(f"zones that exclude each other in gfp {gfp:#x}")
         await self.read_zonelists
-        context = self._context(node, gfp, highest_zone)
+        context = self._context(node, gfp, highest_zone, nodemask)
         got = await self.get_page_from_freelist(context, order, WMARK_LOW)
         if got is None:
-            got = await self._slow_path(node, gfp, order, highest_zone)
+            got = await self._slow_path(node, gfp, order, highest_zone, nodemask)
         if got is not None and (fire := machine.tracepoints.mm_page_alloc.fire) is not None:
             fire(got[0], order, gfp, MIGRATE_UNMOVABLE)
         return got
 
-    def _context(self, home: int, gfp: int, highest_zone: int) -> AllocContext:
+    def _context(self, home: int, gfp: int, highest_zone: int, nodemask: Collection[int] | None) -> AllocContext:
         """Who may serve a request, as of now: lists are replaced and never changed, so this stays as it is."""
         nodes: Sequence[int] = self.zonelists[home]
+        if nodemask is not None:
+            nodes = [node for node in nodes if node in nodemask]
         if gfp & GFP_THISNODE:
             nodes = (home,) if home in self._lowest else ()
         return AllocContext(nodes, self._lowest, highest_zone)
@@ -246,7 +288,9 @@ class PageAllocator:
         return None
 
     @kernel_name("__alloc_pages_slowpath")
-    async def _slow_path(self, home: int, gfp: int, order: int, highest_zone: int) -> tuple[int, int] | None:
+    async def _slow_path(
+        self, home: int, gfp: int, order: int, highest_zone: int, nodemask: Collection[int] | None
+    ) -> tuple[int, int] | None:
         """Wake kswapd, use privileges, reclaim; None when there is no more to try.
 
         The kernel's second look between waking kswapd and reclaiming, which is for those with PF_MEMALLOC, is left out.
@@ -257,7 +301,7 @@ class PageAllocator:
         fruitless = 0
         while True:
             await self.read_zonelists
-            context = self._context(home, gfp, highest_zone)
+            context = self._context(home, gfp, highest_zone, nodemask)
             if gfp & GFP_KSWAPD_RECLAIM:
                 self._wake_all_kswapds(context, gfp, order)
             got = await self.get_page_from_freelist(context, order, alloc_flags)
@@ -290,7 +334,7 @@ class PageAllocator:
         for node in context.allowed():
             actor = machine.nodes[node]
             actor.touched(Access.READ)
-            if actor.balanced(order, context.highest_zone):
+            if node not in self.kswapds or actor.balanced(order, context.highest_zone):
                 continue
             machine.count("kswapd_wakeups")
             if (fire := machine.tracepoints.mm_vmscan_wakeup_kswapd.fire) is not None:
@@ -351,6 +395,8 @@ class PageAllocator:
         machine = self._machine
         if (fire := machine.tracepoints.mm_page_free.fire) is not None:
             fire(pfn, order)
+        if self.reclaimed and machine.running in self.reclaimed:
+            self.reclaimed[machine.running] += 1 << order
         if machine.booting:
             machine.nodes[node].free(pfn)
         else:

@@ -29,6 +29,8 @@ _HIDDEN = tuple(
         "stack",
         "files",
         "operations",
+        "memory_operations",
+        "shrinker_operations",
         "work_operations",
         "workload",
         "boot",
@@ -36,7 +38,9 @@ _HIDDEN = tuple(
         "locks",
     )
 )
+_BOTTOMS: dict[CodeType, None] = {}  # filled at import time only
 _NAMES: dict[CodeType, str | None] = {}  # filled at import time only; None is shown nowhere
+_SHOWN: dict[tuple[str, int, str], str | None] = {}  # what `shown_name` has found out
 STACK_MAX = 24
 """Frames in a report; deeper ones are cut, the innermost are kept."""
 
@@ -57,9 +61,15 @@ def part_of_caller(function: F) -> F:
     return function
 
 
+def bottom_of_stack(function: F) -> F:
+    """Stacks of what `function` runs end there: its caller is another context."""
+    _BOTTOMS[function.__code__] = None
+    return function
+
+
 def show_as(function: Callable[..., Any], name: str) -> None:
     """Show a function of another room as `name`."""
-    shown_name.cache_clear()
+    _SHOWN.clear()
     _NAMES[function.__code__] = name
 
 
@@ -71,9 +81,19 @@ def renamed(function: F, name: str) -> F:
     return cast("F", copy)
 
 
-@cache
-def shown_name(code: CodeType, module: str) -> str | None:
+def shown_name(frame: FrameType) -> str | None:
     """How a frame is shown, or None where it stands for nothing in the kernel."""
+    code = frame.f_code
+    # Not the code itself: it is hashed in full each time, and the locks of every schedule ask for stacks.
+    place = code.co_filename, code.co_firstlineno, code.co_name
+    try:
+        return _SHOWN[place]
+    except KeyError:
+        name = _SHOWN[place] = _name_of(code, frame.f_globals.get("__name__", ""))
+        return name
+
+
+def _name_of(code: CodeType, module: str) -> str | None:
     if code in _NAMES:
         return _NAMES[code]
     if not module.startswith(_ROOM) or code.co_name.startswith(("_", "<")) or _is_hidden(module):
@@ -88,30 +108,40 @@ def _is_hidden(module: str) -> bool:
 
 def stack_of(actor: Actor) -> tuple[str, ...]:
     """The kernel functions `actor` is in, innermost first; also while it is running."""
-    names: list[str] = []
-    seen: list[FrameType] = []
     coroutine: Any = actor.coroutine
+    running = actor is actor.interleaver.running
+    if running and getattr(coroutine, "cr_running", False):
+        return tuple(_names_up_to(coroutine.cr_frame))
+    seen: list[FrameType] = []
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
         if frame is not None:
             seen.append(frame)
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
-    if actor is actor.interleaver.running:
-        # While its coroutine runs, the chain of awaits ends at the frame that runs: the rest is on the interpreter's
-        # stack. While its operation is performed the coroutine is suspended, and what performs it comes on top.
-        running = _running_frames()
-        seen = running if getattr(actor.coroutine, "cr_running", False) else seen + running
-    for frame in seen:
-        name = shown_name(frame.f_code, frame.f_globals.get("__name__", ""))
+    if running:  # its operation is being performed: what performs it comes on top of its suspended coroutine
+        seen += _running_frames()
+    names = [name for frame in reversed(seen) if (name := shown_name(frame)) is not None]
+    return tuple(names[:STACK_MAX])
+
+
+def _names_up_to(outermost: FrameType) -> list[str]:
+    """The functions on the interpreter's stack, up to that of the coroutine that runs: its awaits are all there."""
+    names: list[str] = []
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and len(names) < STACK_MAX:
+        name = shown_name(frame)
         if name is not None:
             names.append(name)
-    return tuple(names[::-1][:STACK_MAX])
+        if frame is outermost:
+            break
+        frame = frame.f_back
+    return names
 
 
 def _running_frames() -> list[FrameType]:
     frames: list[FrameType] = []
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
+    while frame is not None and frame.f_code not in _BOTTOMS:
         frames.append(frame)
         frame = frame.f_back
     return frames[::-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..actors import Death
 
@@ -22,6 +23,16 @@ class Violation:
     time_ns: int
     site: tuple[str, ...] = ()
     bug: str = ""  # what makes it the same bug as another, where that is not its title and site
+
+    def as_json(self) -> dict[str, Any]:
+        """What result objects and end records say of it, to which they add what they know."""
+        return {
+            "kind": self.kind,
+            "title": self.title,
+            "report": self.report,
+            "step": self.step,
+            "time_ns": self.time_ns,
+        }
 
 
 class KernelOops(Death):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..actors import Op, OpKind
-from . import operations
+from . import cpu_operations, operations
 from .machine import FunctionThread
 from .work_operations import make_named_works
 
@@ -39,15 +39,27 @@ USER_MODE = Op(OpKind.LOCAL, "user mode", admit=_leave_kernel, perform=_enter_ke
 
 
 class Task(FunctionThread):
-    """A task of the workload; `variables` are what {i} and {task} stand for in its strings."""
+    """A task of the workload; `variables` are what {i} and {task} stand for in its strings.
 
-    __slots__ = ("_program", "variables", "workload")
+    One that is `pinned` to a processor loses that when the processor goes, and does not get it back.
+    """
+
+    __slots__ = ("_program", "pinned", "variables", "workload")
 
     def __init__(self, workload: Workload, cpu: int, name: str, program: Sequence[Any], number: int) -> None:
         super().__init__(workload.machine, workload.machine.cpus[cpu], name, self._run_program)
         self.workload = workload
         self.variables: dict[str, int] = {"i": 0, "task": number}
         self._program = program
+        self.pinned = False
+
+    def find_processor(self) -> None:
+        """The processor is going or gone: go on elsewhere, and if that was not to be, say so."""
+        before = self.cpu
+        super().find_processor()
+        if self.pinned and self.cpu is not before:
+            self.pinned = False
+            self.machine.printk("info", f"process {self.pid} ({self.comm}) no longer affine to cpu{before.cpu_id}")
 
     async def _run_program(self) -> None:
         await self.workload.run_program(self, self._program)
@@ -64,6 +76,7 @@ class Workload:
         self.scenario = scenario
         self.locks = locks
         self.bags: dict[str, deque[int]] = {}
+        self.pages: dict[str, deque[Any]] = {}  # by bag: pages of processes, or (page frame, node, order)
         self.files_read: dict[str, str] = {}  # the last text read of each file
         self._next_cpu = 0
         bags = machine.interleaver.resource("objects of the workload")
@@ -72,11 +85,13 @@ class Workload:
 
     def start(self) -> None:
         """Make the tasks; those without a processor are dealt to the online ones in turn."""
+        cpu_operations.register_cpu_states(self, self.scenario)
         for spec in self.scenario.tasks:
             for number in range(spec.instances):
                 name = f"{spec.name}/{number}" if spec.instances > 1 else spec.name
                 cpu = spec.cpu_of(number)
                 task = Task(self, self._any_cpu() if cpu is None else cpu, name, spec.program, number)
+                task.pinned = cpu is not None
                 if spec.memcg is not None and self.machine.cgroups is not None:
                     self.machine.cgroups.born_in(task, spec.memcg.replace("{task}", str(number)))
                 self.machine.spawn(task)
@@ -108,8 +123,16 @@ def start_event(workload: Workload, event: Any) -> None:
         if event.at_ns:
             await machine.current.sleep(event.at_ns)
         await USER_MODE
-        await machine.memory_hotplug.request(event.kind == "memory_online", event.node)
+        if event.of_cpu:
+            await cpu_operations.request(machine, event.cpu, online=event.kind == "cpu_online", who=name)
+        else:
+            await machine.memory_hotplug.request(event.kind == "memory_online", event.node)
 
-    cpu = machine.cpus[event.cpu] if event.cpu is not None else machine.online_cpus()[-1]
-    name = f"{'online' if event.kind == 'memory_online' else 'offline'}-node{event.node}"
+    online = machine.online_cpus()
+    verb = event.kind.rpartition("_")[2]
+    if event.of_cpu:
+        cpu, name = next((cpu for cpu in online if cpu.cpu_id != event.cpu), online[0]), f"{verb}-cpu{event.cpu}"
+    else:
+        cpu = machine.cpus[event.cpu] if event.cpu is not None else online[-1]
+        name = f"{verb}-node{event.node}"
     machine.spawn(FunctionThread(machine, cpu, name, run_event))

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .kernel.afterwards import NotThereError, UnreadableError, read_afterwards, slab_paths
-from .kernel.files import FILES, SLAB_FILES, SLAB_FOLDER
+from .kernel.files import FILES, SLAB_FILES
 from .kernel.slab.sysfs import links
+from .kernel.slab.sysfs_directory import SLAB_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -112,17 +112,7 @@ class RunResult:
             "schema": RESULT_SCHEMA,
             "verdict": self.verdict,
             "outcome": self.outcome.name.lower(),
-            "violations": [
-                {
-                    "kind": violation.kind,
-                    "title": violation.title,
-                    "report": violation.report,
-                    "step": violation.step,
-                    "time_ns": violation.time_ns,
-                    "token": self.token,
-                }
-                for violation in self.violations
-            ],
+            "violations": [violation.as_json() | {"token": self.token} for violation in self.violations],
             "steps": self.steps,
             "events": self.events,
             "schedules": 1,
@@ -275,10 +265,7 @@ def _end_record(interleaver: Interleaver, machine: Machine | None, failure: str)
     record: dict[str, Any] = {
         "outcome": interleaver.outcome.name.lower() if interleaver.outcome else "failed",
         "verdict": "violated" if violations else "clean",
-        "violations": [
-            {"kind": v.kind, "title": v.title, "report": v.report, "step": v.step, "time_ns": v.time_ns}
-            for v in violations
-        ],
+        "violations": [violation.as_json() for violation in violations],
         "steps": interleaver.steps,
         "tape": pack_tape(interleaver.tape),
     }

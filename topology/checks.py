@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import Problem
 from .machine import LOCAL_DISTANCE, PAGE_SIZE
+from .shrinker_operations import check_shrinker_operation, check_shrinkers
 from .slabinfo import impossibilities
 from .work_checks import check_queueing, check_waiting, check_workqueues
 
@@ -119,9 +120,13 @@ def check_workload(scenario: Scenario) -> Iterator[Problem]:
 
     def check_cpu(place: str, cpu: int) -> Iterator[Problem]:
         if cpu not in cpus:
-            yield Problem(place, f"there is no CPU {cpu}; the machine has {len(cpus)}")
+            yield from check_possible(place, cpu)
         elif not cpus[cpu].online:
             yield Problem(place, f"CPU {cpu} is offline at boot")
+
+    def check_possible(place: str, cpu: int) -> Iterator[Problem]:
+        if cpu not in cpus:
+            yield Problem(place, f"there is no CPU {cpu}; the machine has {len(cpus)}")
 
     def check_node(place: str, node: int) -> Iterator[Problem]:
         if node not in nodes:
@@ -137,9 +142,11 @@ def check_workload(scenario: Scenario) -> Iterator[Problem]:
                     yield Problem(
                         f"{here}.lock", f"there is no [[lock]] {operation.lock!r}; there are: {_list(locks) or 'none'}"
                     )
+                case "cpu_online" | "cpu_offline":
+                    yield from check_possible(f"{here}.cpu", operation.cpu)
                 case "memory_online" | "memory_offline" | "wait_online":
                     yield from check_node(f"{here}.node", operation.node)
-                case "kmem_cache_alloc" if operation.node >= 0 and operation.node not in nodes:
+                case "kmem_cache_alloc" | "alloc_pages" if operation.node >= 0 and operation.node not in nodes:
                     yield Problem(
                         f"{here}.node", f"there is no node {operation.node}; the nodes are {_list(list(nodes))}"
                     )
@@ -150,17 +157,27 @@ def check_workload(scenario: Scenario) -> Iterator[Problem]:
                     yield from check_program(f"{here}.program", operation.program)
                 case "flush_work" | "cancel_work_sync" | "flush_workqueue" | "drain_workqueue":
                     yield from check_waiting(scenario, here, operation)
+                case "mount" | "umount" | "lru_add" | "lru_use" | "shrink_slab" | "reclaim_memcg":
+                    yield from check_shrinker_operation(scenario, here, operation)
                 case "repeat":
                     yield from check_program(f"{here}.program", operation.program)
 
+    yield from check_shrinkers(scenario)
     yield from _check_cgroups(scenario)
     for index, task in enumerate(scenario.tasks):
         for cpu in task.cpu or ():
             yield from check_cpu(f"task[{index}].cpu", cpu)
         yield from check_program(f"task[{index}].program", task.program)
+    yield from _unique("cpu_state", [state.name for state in scenario.cpu_states])
+    for index, state in enumerate(scenario.cpu_states):
+        yield from check_program(f"cpu_state[{index}].startup", state.startup)
+        yield from check_program(f"cpu_state[{index}].teardown", state.teardown)
     for index, event in enumerate(scenario.events):
-        yield from check_node(f"event[{index}].node", event.node)
-        if event.cpu is not None:
+        if event.node is not None:
+            yield from check_node(f"event[{index}].node", event.node)
+        if event.cpu is not None and event.of_cpu:
+            yield from check_possible(f"event[{index}].cpu", event.cpu)
+        elif event.cpu is not None:
             yield from check_cpu(f"event[{index}].cpu", event.cpu)
 
 

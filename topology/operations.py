@@ -10,7 +10,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
+from .cpu_operations import CpuOffline, CpuOnline, CpuStateSection
+from .memory_operations import AllocPages, FreePages
 from .parts import Model, Name, Nanoseconds, placeholders
+from .shrinker_operations import ShrinkerOperation
 from .units import parse_size
 from .work_operations import (
     WITH_PROGRAM,
@@ -367,6 +370,8 @@ Operation = Annotated[
     | KmemCacheFreeBulk
     | Kmalloc
     | Kfree
+    | AllocPages
+    | FreePages
     | KmemCacheShrink
     | Access
     | WriteMemory
@@ -390,12 +395,15 @@ Operation = Annotated[
     | MemoryOnline
     | MemoryOffline
     | WaitOnline
+    | CpuOnline
+    | CpuOffline
     | Sleep
     | Compute
     | CondResched
     | CgroupMkdir
     | CgroupRmdir
     | CgroupAttach
+    | ShrinkerOperation
     | QueueWork
     | QueueDelayedWork
     | ModDelayedWork
@@ -407,7 +415,7 @@ Operation = Annotated[
     Field(discriminator="op"),
 ]
 
-for _model in WITH_PROGRAM:
+for _model in (*WITH_PROGRAM, CpuStateSection):
     _model.model_rebuild(_types_namespace={"Operation": Operation})
 Repeat.model_rebuild()
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from .cpu_operations import CpuNumber, CpuStateSection
 from .machine import CpuList, Machine
 from .operations import CgroupPath, NodeNumber, Operation, Size, SlabFlag, walk
 from .parts import Model, Name
+from .shrinker_operations import ShrinkerSection
 from .work_operations import Queueing, WorkqueueSection
 
 if TYPE_CHECKING:
@@ -69,8 +71,9 @@ class KernelSection(Model):
     """``[kernel]``; ``sanitizers`` absent means all that are cheap.
 
     ``freelist_random`` and ``slub_stats`` are the options of the configuration of that name, ``kasan_quarantine`` is
-    what comes with CONFIG_KASAN_GENERIC (it needs the sanitizer ``kasan``, and v4.8); ``kmalloc`` makes the
-    caches of kmalloc() when booting, by default if the workload allocates from them.
+    what comes with CONFIG_KASAN_GENERIC from v4.8 on (it needs the sanitizer ``kasan``); ``kmalloc`` makes the
+    caches of kmalloc() when booting, by default if the workload allocates from them.  ``failslab`` is how many
+    allocations of shrinkers and their maps may fail: whether one does is decided anew for each.
     """
 
     release: Release = "v6.1"
@@ -83,6 +86,7 @@ class KernelSection(Model):
     freelist_random: bool = False
     slub_stats: bool = False
     kasan_quarantine: bool = False
+    failslab: Annotated[int, Field(ge=0, le=1000)] = 0
     memory_model: Literal["sc"] = "sc"
     sanitizers: tuple[str, ...] | None = None
     boot: BootParameters = BootParameters()
@@ -127,12 +131,29 @@ class TaskSection(Model):
 
 
 class EventSection(Model):
-    """``[[event]]``: hotplug, at a virtual time or competing with the tasks from the start."""
+    """``[[event]]``: hotplug, at a virtual time or competing with the tasks from the start.
 
-    kind: Literal["memory_online", "memory_offline"]
-    node: NodeNumber
+    Memory that comes or goes is that of ``node``, and ``cpu`` the processor of who sees to it; otherwise ``cpu`` is the
+    processor that comes or goes.
+    """
+
+    kind: Literal["memory_online", "memory_offline", "cpu_online", "cpu_offline"]
+    node: NodeNumber | None = None
     at_ns: Annotated[int, Field(ge=0, le=1 << 60)] | None = None
-    cpu: Annotated[int, Field(ge=0)] | None = None
+    cpu: CpuNumber | None = None
+
+    @property
+    def of_cpu(self) -> bool:
+        """Whether it is about a processor."""
+        return self.kind in ("cpu_online", "cpu_offline")
+
+    @model_validator(mode="after")
+    def _says_what(self) -> EventSection:
+        if self.of_cpu and (self.cpu is None or self.node is not None):
+            raise ValueError(f"{self.kind} is about a processor; expected cpu, and no node")
+        if not self.of_cpu and self.node is None:
+            raise ValueError(f"{self.kind} is about a node's memory; expected node")
+        return self
 
 
 class ExploreSection(Model):
@@ -210,7 +231,9 @@ class Scenario(Model):
     caches: tuple[CacheSection, ...] = Field(default=(), alias="cache")
     memcgs: tuple[MemcgSection, ...] = Field(default=(), alias="memcg")
     workqueues: tuple[WorkqueueSection, ...] = Field(default=(), alias="workqueue")
+    shrinkers: tuple[ShrinkerSection, ...] = Field(default=(), alias="shrinker")
     tasks: tuple[TaskSection, ...] = Field(default=(), alias="task")
+    cpu_states: tuple[CpuStateSection, ...] = Field(default=(), alias="cpu_state")
     events: tuple[EventSection, ...] = Field(default=(), alias="event")
     explore: ExploreSection = ExploreSection()
     compare: CompareSection = CompareSection()
@@ -245,6 +268,12 @@ class Scenario(Model):
             del document["memcg"]
         if not self.workqueues:
             del document["workqueue"]
+        if not self.shrinkers:
+            del document["shrinker"]
+        if not self.cpu_states:
+            del document["cpu_state"]
+        if not self.kernel.failslab:
+            del document["kernel"]["failslab"]
         for task in document["task"]:
             if task["memcg"] is None:
                 del task["memcg"]
@@ -259,25 +288,41 @@ class Scenario(Model):
         return document
 
     @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """Every operation of every program."""
+        programs = [task.program for task in self.tasks]
+        for state in self.cpu_states:
+            programs += [state.startup, state.teardown]
+        return tuple(op for program in programs for op in walk(program))
+
+    @cached_property
     def uses_kmalloc(self) -> bool:
         """Whether a program allocates with kmalloc()."""
-        return any(op.op == "kmalloc" for task in self.tasks for op in walk(task.program))
+        return any(op.op == "kmalloc" for op in self.operations)
 
     @cached_property
     def named_works(self) -> dict[str, Queueing]:
         """The operation that stands first in the file for each named work item."""
         named: dict[str, Queueing] = {}
-        for task in self.tasks:
-            for operation in walk(task.program):
-                if isinstance(operation, Queueing) and operation.name is not None:
-                    named.setdefault(operation.name, operation)
+        for operation in self.operations:
+            if isinstance(operation, Queueing) and operation.name is not None:
+                named.setdefault(operation.name, operation)
         return named
 
     @cached_property
     def uses_cgroups(self) -> bool:
         """Whether there are cgroups, or may be."""
-        operations = (op.op for task in self.tasks for op in walk(task.program))
-        return bool(self.memcgs) or any(op.startswith("cgroup_") for op in operations)
+        return bool(self.memcgs) or any(op.op.startswith("cgroup_") for op in self.operations)
+
+    @cached_property
+    def mounts(self) -> tuple[str, ...]:
+        """The names that operations mount at."""
+        return tuple(op.at for op in self.operations if op.op == "mount")
+
+    @cached_property
+    def uses_shrinkers(self) -> bool:
+        """Whether there is something to reclaim."""
+        return bool(self.shrinkers)
 
     def expected(self, release: str, has_patch: Callable[[str], bool]) -> tuple[str, ...]:
         """The violation kinds expected under `release`, sorted; `has_patch` says whether the kernel has a patch."""

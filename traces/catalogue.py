@@ -91,6 +91,7 @@ _KERNEL_EVENTS = {
         sched_switch: char[TASK_COMM_LEN] prev_comm, pid_t prev_pid, int prev_prio, long prev_state,
             char[TASK_COMM_LEN] next_comm, pid_t next_pid, int next_prio
         sched_migrate_task: char[TASK_COMM_LEN] comm, pid_t pid, int prio, int orig_cpu, int dest_cpu
+        sched_process_exit: char[TASK_COMM_LEN] comm, pid_t pid, int prio
         sched_process_hang: char[TASK_COMM_LEN] comm, pid_t pid
     """,
     "ipi": """
@@ -143,6 +144,17 @@ _SLUBLOOM_EVENTS = {
         softirq_entry: unsigned int vec
         softirq_exit: unsigned int vec
         softirq_raise: unsigned int vec
+        softirq_disable: int depth
+        softirq_enable: int depth
+    """,
+    # Interrupts switched off and on, at interrupt level 0 (a thread), 1 (soft) or 2 (hard).
+    "preemptirq": """
+        irq_disable: int level
+        irq_enable: int level
+    """,
+    # Which lock, taken before, protects that the next one is of a class that is held already.
+    "lock": """
+        lock_nest: string name, void * lockdep_addr
     """,
     # What keeps structures alive: pointers to them that were loaded and used, references, and readers by flavour.
     "pointer": """

@@ -212,6 +212,7 @@ class Tracepoints:
     sched_wakeup_new: Tracepoint
     sched_switch: Tracepoint
     sched_migrate_task: Tracepoint
+    sched_process_exit: Tracepoint
     sched_process_hang: Tracepoint
     # ipi
     ipi_raise: Tracepoint
@@ -249,6 +250,13 @@ class Tracepoints:
     softirq_entry: Tracepoint
     softirq_exit: Tracepoint
     softirq_raise: Tracepoint
+    softirq_disable: Tracepoint
+    softirq_enable: Tracepoint
+    # preemptirq
+    irq_disable: Tracepoint
+    irq_enable: Tracepoint
+    # lock, ours
+    lock_nest: Tracepoint
     # pointer
     pointer_load: Tracepoint
     pointer_use: Tracepoint

@@ -10,10 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
 
+NESTED = 8
+RECURSIVE = 4
 READ = 2
 TRYLOCK = 1
 WRITE = 0
-"""Flags of ``lock:lock_acquire``."""
+"""Flags of ``lock:lock_acquire``.
+
+The kernel's record has the lowest two.  RECURSIVE, with READ, is a reader that does not wait for a waiting writer;
+NESTED says that the lock of the latest ``lock:lock_nest`` protects the nesting.
+"""
 
 CONTENDED_SPIN = 1
 CONTENDED_READ = 2

@@ -38,6 +38,7 @@ from .memcg import STRUCT_SIZE, MemCgroup
 if TYPE_CHECKING:
     from ...actors import Resource
     from ..machine import FunctionThread, Machine
+    from ..shrinker import Shrinkers
     from .kmem import KmemMemcg
 
 
@@ -70,6 +71,7 @@ class Cgroups:
         self.css_set_lock = Spinlock(machine, "css_set_lock")
         self.deferred = Deferred(machine)
         self.kmem: KmemMemcg | None = None  # None with cgroup.memory=nokmem
+        self.shrinkers: Shrinkers | None = None  # None where nothing uses them
         self._tree = machine.interleaver.resource("cgroup directories")
         self._serial = 1
         root = MemCgroup(machine, "/", None, self._serial, self._never_released)
@@ -105,11 +107,9 @@ class Cgroups:
             memcg = self._mem_cgroup_css_alloc(parent.memcg, name)
             # The new one holds its parent, until it is freed.
             parent.memcg.css.get()
+            parent.memcg.children_change()
             parent.memcg.children[memcg] = None
-            if self.kmem is not None and not await self.kmem.online(memcg):
-                del parent.memcg.children[memcg]
-                await parent.memcg.css.put()
-                free_structure(memcg)
+            if not await self._mem_cgroup_css_online(memcg):
                 return -ENOMEM
             self._tree_changes()
             parent.children[name] = self.paths[path] = Cgroup(path, parent, memcg)
@@ -127,7 +127,23 @@ class Cgroups:
         address = machine.static_address(STRUCT_SIZE)
         kept_by = KeptBy(readers=("rcu",), locks=("cgroup_mutex",), tracked=False)
         allocated(machine, memcg, "struct mem_cgroup", "kmalloc-4k", address, STRUCT_SIZE, kept_by=kept_by)
+        if self.shrinkers is not None:
+            self.shrinkers.css_alloc(memcg)
         return memcg
+
+    @kernel_name("mem_cgroup_css_online")
+    async def _mem_cgroup_css_online(self, memcg: MemCgroup) -> bool:
+        """Account for a new cgroup; where memory runs out it ends, once nobody holds it: somebody may walk over it.
+
+        (The kernel frees it after a grace period, whoever holds it.)
+        """
+        if self.kmem is None or await self.kmem.online(memcg):
+            if self.shrinkers is None or await self.shrinkers.css_online(memcg):
+                return True
+            if self.kmem is not None:
+                await self.kmem.offline(memcg)
+        await memcg.css.kill(self.deferred)
+        return False
 
     @kernel_name("cgroup_rmdir")
     async def rmdir(self, path: str) -> int:
@@ -159,8 +175,11 @@ class Cgroups:
     @kernel_name("css_killed_work_fn")
     async def _css_killed_work_fn(self, memcg: MemCgroup) -> None:
         async with self.cgroup_mutex:
+            number = memcg.kmemcg_id
             if self.kmem is not None:
                 await self.kmem.offline(memcg)
+            if self.shrinkers is not None:
+                await self.shrinkers.css_offline(memcg, number)
         self.machine.count("memcgs_offlined")
         await memcg.css.put()
 
@@ -168,6 +187,7 @@ class Cgroups:
     async def _css_release_work_fn(self, memcg: MemCgroup) -> None:
         async with self.cgroup_mutex:
             if memcg.parent is not None:
+                memcg.parent.children_change()
                 del memcg.parent.children[memcg]
 
         async def css_free_rcu_fn() -> None:
@@ -180,6 +200,8 @@ class Cgroups:
         parent = memcg.parent
         if self.kmem is not None:
             await self.kmem.free(memcg)
+        if self.shrinkers is not None:
+            await self.shrinkers.css_free(memcg)
         free_structure(memcg)
         self.machine.count("memcgs_freed")
         if parent is not None:

@@ -88,6 +88,9 @@ class PerMemcgCaches:
 
     # --- cgroups
 
+    async def mem_cgroup_init(self) -> None:
+        """Whole pages are charged one by one here: processors have nothing of it."""
+
     async def online(self, memcg: MemCgroup) -> bool:
         """Give the cgroup a number, with room for it in every array, and let caches be created for it."""
         number = await self.ids.allocate()

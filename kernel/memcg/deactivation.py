@@ -11,6 +11,7 @@ from       who waits for that                                                   
 --         the one who removes, once for each cache, under ``slab_mutex``
 v4.10      the one who removes, once, under the hotplug locks only                                 89e364db71fb
 v4.11      an RCU callback, which queues a work item for each cache, and that holds the cgroup     01fb58bcba63
+--         nobody: no release, but what a change would be that forgets why anybody waits
 ========== ======================================================================================= ============
 
 All of it happens under ``cgroup_mutex``, but the callbacks and items of the last.
@@ -24,6 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..slab.shrink import do_shrink
+from ..slab.sysfs_directory import sysfs_slab_unlink
 from ..slab.sysfs_writes import about_to_change
 from ..stack import kernel_name
 from .child_caches import PerMemcgCaches
@@ -140,5 +142,19 @@ class ShrinkLater(Deactivating):
         slub = self.slub
         async with slub.variants.slab_locks.destroying(slub), slub.slab_mutex:
             if not await shrink(slub, child):
-                slub.unlink(child)
+                await sysfs_slab_unlink(slub, child)
         self.machine.count("memcg_caches_deactivated")
+
+
+class ShrinkAtOnce(ShrinkLater):
+    """No release: the item of 01fb58bcba63, queued without a grace period before it."""
+
+    async def after_grace_period(self, memcg: MemCgroup, child: KmemCache) -> None:
+        """Who has seen the old ``cpu_partial`` may put an empty slab on a processor's list behind the item's back."""
+        memcg.css.get()
+
+        async def kmemcg_deactivate_workfn() -> None:
+            await self.deactivate_after_rcu(child)
+            await memcg.css.put()
+
+        await self.deferred.queue(MEMCG_KMEM_CACHE, "kmemcg_deactivate_workfn", kmemcg_deactivate_workfn)

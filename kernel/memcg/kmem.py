@@ -31,6 +31,10 @@ class KmemMemcg(Protocol):
 
     charging: Charging
 
+    async def mem_cgroup_init(self) -> None:
+        """Register what is to be done when a processor goes."""
+        ...
+
     async def online(self, memcg: MemCgroup) -> bool:
         """Begin to account `memcg`, under ``cgroup_mutex``; false where memory ran out."""
         ...

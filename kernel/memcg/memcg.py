@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ...actors import Resource
     from ..machine import Machine
     from ..slab.cache import KmemCache
+    from ..shrinker.info import MemcgPerNode
     from .objcg import ObjCgroup
 
 NO_ID = -1
@@ -39,6 +40,7 @@ class MemCgroup(Structure):
     """One memory cgroup.  ``css`` counts the references to it, and says whether it was removed."""
 
     __slots__ = (
+        "_children",
         "_kmem",
         "_machine",
         "children",
@@ -49,8 +51,10 @@ class MemCgroup(Structure):
         "kmemcg_id",
         "memory",
         "name",
+        "nodeinfo",
         "objcg",
         "objcg_list",
+        "online",
         "parent",
         "serial",
     )
@@ -70,13 +74,17 @@ class MemCgroup(Structure):
         self.css = PercpuRef(machine, "css.refcnt", release)
         self.memory: PageCounter = PageCounter(machine, "memcg->memory", parent.memory if parent is not None else None)
         self.kmem: PageCounter = PageCounter(machine, "memcg->kmem", parent.kmem if parent is not None else None)
-        # cgroup_mutex: those that are not released yet, removed ones included.
+        # cgroup_mutex: those that are not released yet, removed ones included; walked under RCU.
+        self._children = machine.interleaver.resource("memcg children")
         self.children: dict[MemCgroup, None] = {}
         # Written under cgroup_mutex, looked at without: each access is declared.
         self._kmem = machine.interleaver.resource("memcg->kmem_state")
         self.kmem_state = KmemState.NONE
         self.kmemcg_id = NO_ID
         self.objcg: ObjCgroup | None = None
+        self.online = False  # from when its maps of shrinkers are there until it goes offline
+        # Its maps of shrinkers, by node: see the package of these.
+        self.nodeinfo: dict[int, MemcgPerNode] = {}
         # slab_mutex, up to 5.8:
         self.kmem_caches: dict[KmemCache, None] = {}
         # objcg_lock, from 5.9: those that belonged to a removed child.
@@ -92,6 +100,17 @@ class MemCgroup(Structure):
         """A change of them, under ``cgroup_mutex``."""
         return Op(OpKind.WRITE, self._kmem)
 
+    @property
+    def read_children(self) -> Op:
+        """A look at `children`, under RCU."""
+        return Op(OpKind.READ, self._children)
+
+    def children_change(self) -> None:
+        """Declare, under ``cgroup_mutex``, what those will see who walk without it."""
+        touch = self._machine.interleaver.touch
+        if touch is not None:
+            touch(self._children, Access.WRITE)
+
     def look_at_kmem(self) -> None:
         """Declare a look as part of the step being made."""
         touch = self._machine.interleaver.touch
@@ -100,7 +119,7 @@ class MemCgroup(Structure):
 
     def resources(self) -> tuple[Resource, ...]:
         """What those declare who use it."""
-        return (self._kmem, *self.css.resources(), *self.memory.resources(), *self.kmem.resources())
+        return (self._kmem, self._children, *self.css.resources(), *self.memory.resources(), *self.kmem.resources())
 
     def is_below(self, other: MemCgroup) -> bool:
         """Whether this is `other`, or below it; where a cgroup is never changes."""

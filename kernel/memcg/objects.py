@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Access, KernelThread, Op, OpKind
+from ..cpu_hotplug import CpuhpState
 from ..locks import Mutex, Spinlock, Together
 from ..machine import FunctionThread
 from ..memory import allocated, free_structure
@@ -60,6 +61,22 @@ class ObjectOwners:
         self.stocks = {cpu: ObjStock() for cpu in self.machine.cpus}
         self._look_at_stocks = Op(OpKind.READ, self.machine.interleaver.resource("memcg_stock of every cpu"))
         self._install = Op(OpKind.UPDATE, self.machine.interleaver.resource("slab->memcg_data"))
+
+    async def mem_cgroup_init(self) -> None:
+        """A dead processor's stock is given up by who has taken it down."""
+        await self.machine.cpu_hotplug.setup_state_nocalls(
+            CpuhpState.MM_MEMCQ_DEAD, "mm/memctrl:dead", None, self.memcg_hotplug_cpu_dead
+        )
+
+    async def memcg_hotplug_cpu_dead(self, cpu: int) -> None:
+        """Give up the stock of processor `cpu`, which will use it no more."""
+        await self._look_at_stocks
+        if (touch := self.machine.interleaver.touch) is not None:
+            touch(self.machine.cpus[cpu].host, Access.WRITE)
+        stock = self.stocks[cpu]
+        old, pages = stock.drain()
+        stock.flushing = False
+        await self._give_up(old, pages)
 
     def rcu_reader(self) -> Reader | Together:
         """A read-side critical section; a soft interrupt is one already."""

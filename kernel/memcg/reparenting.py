@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from ...actors import KernelThread
 from ..locks import Spinlock, Together
+from ..slab.sysfs_directory import sysfs_slab_unlink
 from ..stack import kernel_name
 from .deactivation import Deactivating, keep_no_empty_slabs, shrink
 from .deferred import MEMCG_KMEM_CACHE
@@ -171,7 +172,7 @@ class ReparentedCaches(Deactivating):
         slub = self.slub
         async with slub.variants.slab_locks.destroying(slub), slub.slab_mutex:
             if not await shrink(slub, child):
-                slub.unlink(child)
+                await sysfs_slab_unlink(slub, child)
             await _params(child)[1].kill(self.deferred)
         self.machine.count("memcg_caches_deactivated")
 

@@ -104,7 +104,7 @@ class Rcu(RcuReaders):
             domain.on_stall = partial(_stalled, machine, flavour)
         for cpu in machine.cpus.values():
             cpu.handlers[GracePeriodEnded] = self._ended
-            cpu.handlers[QueueSrcuCallbacks] = lambda cpu, message: message.srcu.queue_callbacks(cpu)
+            cpu.handlers[QueueSrcuCallbacks] = lambda _, message: message.srcu.queue_callbacks(message.number)
             cpu.handlers[EntrainBarrier] = lambda cpu, message: message.barrier.called(cpu)
 
     def start(self) -> None:

@@ -42,7 +42,9 @@ DRAIN_S = 5
 
 @dataclass(frozen=True, slots=True)
 class MonitorDue(Message):
-    """To a processor: the timer of its monitor work has expired."""
+    """To a processor: the timer of a monitor work has expired, of its own or of one that is gone."""
+
+    number: int
 
 
 class Batch:
@@ -80,7 +82,7 @@ class KvfreeCpu:
         self.count = 0
         self.waiting = False  # for a batch to become free
         self.change = Op(OpKind.UPDATE, machine.interleaver.resource(f"krcp->lock of cpu {cpu.cpu_id}"))
-        self.alarm = machine.interleaver.alarm(lambda: cpu.mailbox.post(MonitorDue()))
+        self.alarm = machine.interleaver.alarm(lambda: machine.online_cpu_for(cpu).mailbox.post(MonitorDue(self.number)))
 
         async def monitor(_: Any) -> None:
             await kvfree.kfree_rcu_monitor(self)
@@ -153,8 +155,8 @@ class KvfreeRcu:
         elif not krcp.alarm.is_set:
             krcp.alarm.set(DRAIN_S * 1_000_000_000)
 
-    async def _due(self, cpu: Cpu, _: MonitorDue) -> None:
-        krcp = self.of_cpu(cpu.cpu_id)
+    async def _due(self, _: Cpu, message: MonitorDue) -> None:
+        krcp = self.of_cpu(message.number)
         await self.machine.workqueues.queue_work_on(krcp.number, krcp.monitor)
 
     async def kfree_rcu_monitor(self, krcp: KvfreeCpu) -> None:

@@ -127,6 +127,8 @@ class RcuReaders:
         thread = self._thread()
         if thread is not None:
             thread.bh_count += 1
+            if (fire := self._machine.tracepoints.softirq_disable.fire) is not None:
+                fire(thread.bh_count)
 
     async def read_unlock_bh(self) -> None:
         """Leave it (``rcu_read_unlock_bh``)."""
@@ -136,6 +138,8 @@ class RcuReaders:
         thread = self._thread()
         if thread is not None:
             thread.bh_count -= 1
+            if (fire := self._machine.tracepoints.softirq_enable.fire) is not None:
+                fire(thread.bh_count)
             if not thread.bh_count:
                 self._after_bh(thread)
 

@@ -53,9 +53,10 @@ class SrcuReaderLeft(Message):
 
 @dataclass(frozen=True, slots=True)
 class QueueSrcuCallbacks(Message):
-    """To a processor: have a kworker of yours invoke the callbacks of a domain."""
+    """To a processor: have a kworker invoke the callbacks of a domain that were queued on processor ``number``."""
 
     srcu: SrcuStruct
+    number: int
 
 
 class SrcuStruct:
@@ -180,11 +181,12 @@ class SrcuStruct:
             self._accelerate(cpu)
         for cpu, callbacks in self.callbacks.items():
             if callbacks.ready:
-                self.machine.cpus[cpu].mailbox.post(QueueSrcuCallbacks(self))
+                processor = self.machine.online_cpu_for(self.machine.cpus[cpu])
+                processor.mailbox.post(QueueSrcuCallbacks(self, cpu))
 
-    async def queue_callbacks(self, cpu: Cpu) -> None:
+    async def queue_callbacks(self, number: int) -> None:
         """The interrupt (``srcu_delay_timer``)."""
-        await self.machine.workqueues.queue_work_on(cpu.cpu_id, self._work(cpu.cpu_id))
+        await self.machine.workqueues.queue_work_on(number, self._work(number))
 
     def _work(self, cpu: int) -> WorkItem:
         work = self._works.get(cpu)

@@ -25,6 +25,8 @@ from ...actors.rcu_node import Quorum, RcuNode
 from ...actors.work_queue import PoolQueue, WorkQueue
 from ...actors.worker_pool import KernelWorker, WorkItem
 from ...actors.zone import Zone
+from ..lru import LruLists, UserPage
+from ..kernfs import KernfsDirectory, KernfsNode
 from ..memcg.cache_ids import CacheIds
 from ..memcg.cgroup import Cgroup, Cgroups
 from ..memcg.child_caches import RootCaches
@@ -35,6 +37,8 @@ from ..memcg.params import CacheArray, ChildParams, RootParams
 from ..memcg.percpu_ref import PercpuRef
 from ..memcg.stock import ObjStock
 from ..memory_hotplug import MemoryHotplug, NodeWatch
+from ..memory_hotplug.block import MemoryBlock
+from ..memory_hotplug.chain import ErrorInjection
 from ..node_states import NodeMask, NodeStates
 from ..pages import PageAllocator
 from ..rcu.api import Rcu
@@ -47,9 +51,18 @@ from ..rcu.kvfree import Batch, KvfreeCpu
 from ..rcu.polled import PolledSequence
 from ..rcu.segcblist import SegmentedCallbacks
 from ..rcu.srcu import SrcuStruct
+from ..shrinker.info import MemcgPerNode, ShrinkerInfo, ShrinkerInfoUnit
+from ..shrinker.list_lru import ListLru, ListLruMemcg, ListLruNode, ListLruOne
+from ..shrinker.maps import CopiedMaps
+from ..shrinker.reclaim import Reclaim
+from ..shrinker.registry import Registry
+from ..shrinker.shrinker import Shrinker
+from ..shrinker.shrinkers import Shrinkers
+from ..shrinker.superblock import Superblock
 from ..slab import placement
 from ..slab.cache import KmemCache, KmemCacheCpu, KmemCacheNode, Slab
 from ..slab.debug_memory import DebugMemory
+from ..slab.quarantine import QuarantineList, QuarantineWithIrqsOn
 from ..slab.slab_list import SlabList
 from ..slab.slub import Slub
 from ..stack import stack_of
@@ -71,18 +84,29 @@ AUDITED: tuple[type, ...] = (
     Cgroup,
     Cgroups,
     ChildParams,
+    CopiedMaps,
     Cpu,
     DebugMemory,
     Expedited,
+    ErrorInjection,
     ExpeditedRcu,
     GracePeriod,
     KernelThread,
     KernelWorker,
+    KernfsDirectory,
+    KernfsNode,
     KmemCache,
     KmemCacheCpu,
     KmemCacheNode,
     KvfreeCpu,
+    ListLru,
+    ListLruMemcg,
+    ListLruNode,
+    ListLruOne,
+    LruLists,
     MemCgroup,
+    MemcgPerNode,
+    MemoryBlock,
     MemoryHotplug,
     NodeMask,
     NodeStates,
@@ -95,6 +119,8 @@ AUDITED: tuple[type, ...] = (
     PercpuRef,
     PolledSequence,
     PoolQueue,
+    QuarantineList,
+    QuarantineWithIrqsOn,
     Quorum,
     Rcu,
     RcuBarrier,
@@ -102,13 +128,21 @@ AUDITED: tuple[type, ...] = (
     RcuFlavour,
     RcuHead,
     RcuNode,
+    Reclaim,
+    Registry,
     RootCaches,
     RootParams,
     SegmentedCallbacks,
+    Shrinker,
+    ShrinkerInfo,
+    ShrinkerInfoUnit,
+    Shrinkers,
     Slab,
     SlabList,
     Slub,
     SrcuStruct,
+    UserPage,
+    Superblock,
     WorkItem,
     WorkQueue,
     WorkerPool,
@@ -120,18 +154,25 @@ AUDITED: tuple[type, ...] = (
 NOT_SHARED = {
     "DebugMemory.allocated",
     "DebugMemory.freed",
+    "KernfsDirectory.nodes",
     "KmemCache.cpu_slab",
+    "QuarantineWithIrqsOn.of_cpu",
     "Rcu._watched",
     "Rcu.other_readers",
     "Rcu.told",
+    "CopiedMaps.infos",
+    "Reclaim.memcgs",
+    "Reclaim.reclaimed",
     "Slab.live",
     "Slab.objcgs",
+    "Slub.directories",
     "Slub.large",
     "Slub.slabs",
     "Slub.structures",
     "WorkQueue.pool_queues",
     "Workload.bags",
     "Workload.files_read",
+    "Workload.pages",
 }
 """Containers in which everybody finds only what is theirs: per-CPU data, and structures by address.
 

@@ -57,15 +57,16 @@ class Kasan:
         remark = f"  (field {field} of {shadow.type_name})"
         self._report("use-after-free", access, [remark], [*history, *whose], _memory_state(shadow, offset))
 
-    def check_free(self, cache: KmemCache, slab: Slab, index: int, address: int) -> None:
-        """Called before an object goes back: it must be one, and be in use."""
+    def check_free(self, cache: KmemCache, slab: Slab, index: int, address: int) -> bool:
+        """Called before an object goes back: it must be one, and be in use; whether it is."""
         if (address - slab.base) % cache.size or index >= slab.objects:
             what = "invalid-free"
         elif not slab.live >> index & 1:
             what = "double-free"
         else:
-            return
+            return True
         self._report(what, f"Free of addr {address:016x}", [], _object(cache, address), [])
+        return False
 
     def check_access(self, cache: KmemCache, slab: Slab | None, address: int, *, write: bool) -> None:
         """A task touches an object: it must be in use, or of a type that may be looked at until its slab goes."""

@@ -1,89 +1,76 @@
 """lockdep: every order in which lock classes are taken, and whether two orders contradict each other.
 
-Mirrors __lock_acquire(), check_prevs_add(), check_noncircular(), check_deadlock() of kernel/locking/lockdep.c (6.1)
-as a fold over ``lock:lock_acquire`` and ``lock:lock_release`` records: it is not told anything else, so it also runs
-over a recorded trace. What a record does not have (stacks, whether interrupts are off) comes from the caller, if
-there is one to ask.
+Mirrors __lock_acquire(), __lock_release(), lockdep_hardirqs_on() and relatives of kernel/locking/lockdep.c (6.1) as a
+fold over records: ``lock:lock_acquire``, ``lock_release`` and ``lock_nest``, interrupts entered and left (``irq:*``),
+switched off and on (``preemptirq:*``).  It is not told anything else, so it also runs over a recorded trace; stacks,
+which a record does not have, come from the caller, if there is one to ask.
 
-A context (a thread, or the interrupt level of a processor) has a stack of held locks.  Taking B with A held makes the
-edge A → B; an edge that closes a cycle is reported, before anybody has to wait.  A trylock makes no edge *to* its
-lock.  The first report ends the checking, as in the kernel.
+A context (a thread, or an interrupt level of a processor) has a stack of held locks.  Taking B with A held makes the
+edge A → B.  `lockdep_checks` says what is wrong with an acquisition, before anybody has to wait.  The first report
+ends the checking, as in the kernel.
 
-Chains of held classes are kept as a tree: where a chain was seen before, taking a lock is one dictionary access.
-Left out until the lock-order issue: irq inversion, recursive readers, wait types, nesting subclasses.
+**What is a class?**  The name in the record: one string is one class.  A lock that is taken with a subclass
+(``mutex.lock_nested(1)``) is announced as ``name/1``; locks of one name that are not of one class get names of their
+own (``name#2``) from `..locks.classes.lock_class`; and a pseudo lock is any name and address announced with
+``tracepoints.lock_acquire`` and ``lock_release``, after its wait type was put into ``machine.lock_classes``.
+
+Chains of held classes are kept as a tree: where a chain was seen before, taking a lock is one dictionary access.  A
+chain is keyed by classes, modes, and by the interrupt state where that is not the ordinary one, so usage is known for
+old chains too.  The place a held lock was taken at is that of the first time its chain was seen.
+
+Unlike the kernel: what an interrupt holds is a stack of its own; a context deeper than 48 locks is not checked there
+(the kernel gives up), and switching interrupts is counted by processor, not by task.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..locks.base import NESTED, READ, TRYLOCK
+from .lockdep_checks import Checks
+from .lockdep_findings import (
+    BH_OFF,
+    HARDIRQ,
+    IRQS_OFF,
+    LEVELS,
+    SOFTIRQ,
+    Finding,
+    Freed,
+    Held,
+    Imbalance,
+    IrqTrace,
+    Report,
+    Situation,
+    StillHeld,
+)
+from .lockdep_usage import usage_bit
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
-TRYLOCK, READ = 1, 2
+    from .lockdep_graph import LockClass, Stack
+
+__all__ = ["READ", "TRYLOCK", "Chain", "Context", "Finding", "Held", "Lockdep"]
+
 MAX_LOCK_DEPTH = 48
-HARDIRQ, SOFTIRQ = 2, 1
+STATE_SHIFT = 8
+SLEEPING_LOCK = "3:3"
+LOCKDEP_MAP_BYTES = 8
+"""How much of a lock must be freed for it to be gone."""
 
-Stack = tuple[str, ...]
 Record = tuple[Any, ...]
 
 
-@dataclass(slots=True)
-class LockClass:
-    """A lock class: the four usage characters are hardirq and softirq, each for writing and reading."""
-
-    name: str
-    wait_type: str
-    used_in: set[str] = field(default_factory=set)
-    after: dict[str, Edge] = field(
-        default_factory=dict
-    )  # classes taken while this one was held, in order of first sight
-
-    def usage(self) -> str:
-        """The ``{+.+.}`` of the reports."""
-        characters = []
-        for context in ("hard", "soft"):
-            for mode in ("write", "read"):
-                inside = f"in-{context}-{mode}" in self.used_in
-                enabled = f"{context}-on-{mode}" in self.used_in
-                characters.append("?" if inside and enabled else "-" if inside else "+" if enabled else ".")
-        return "".join(characters)
-
-    def describe(self) -> str:
-        """``(name){usage}-{outer:inner}``."""
-        return f"({self.name}){{{self.usage()}}}-{{{self.wait_type}}}"
-
-
-@dataclass(slots=True)
-class Edge:
-    """``to`` was taken while ``source`` was held, here."""
-
-    source: LockClass
-    to: LockClass
-    stack: Stack
-
-
-@dataclass(slots=True)
-class Held:
-    """One lock a context holds."""
-
-    lock_class: LockClass
-    address: int
-    flags: int
-    site: str
-
-
 class Chain:
-    """A sequence of held classes that has been checked."""
+    """A sequence of held classes that has been checked; this is its end."""
 
-    __slots__ = ("flags", "longer", "name", "site")
+    __slots__ = ("flags", "lock_class", "longer", "site", "state")
 
-    def __init__(self, name: str, flags: int, site: str) -> None:
-        self.name = name  # of the class that ends the chain, taken with these flags, here
+    def __init__(self, lock_class: LockClass | None, flags: int, site: str, state: int) -> None:
+        self.lock_class: LockClass = lock_class  # type: ignore[assignment]  # only the root has none, and is never held
         self.flags = flags
         self.site = site
+        self.state = state
         self.longer: dict[Any, Chain] = {}
 
 
@@ -99,45 +86,37 @@ class Context:
         self.chain = chain
 
 
-@dataclass(slots=True)
-class Finding:
-    """A contradiction: ``path`` leads from the wanted class to the held one; empty where they are the same."""
-
-    context: Context
-    wanted: Held
-    holding: Held
-    path: list[Edge]
-    held: list[Held]
-    stack: Stack
-
-
 class Lockdep:
     """The checker.  `on_finding` is called once, with the first contradiction.
 
-    `stack` returns the running context's stack, innermost first; `irqs_off` whether it has interrupts disabled;
-    `wait_types` maps class names to ``outer:inner``.
+    `stack` returns the running context's stack, innermost first; `wait_types` maps class names, without subclass, to
+    ``outer:inner``.
     """
 
     def __init__(
         self,
-        on_finding: Callable[[Finding], object],
+        on_finding: Callable[[Report], object],
         *,
         stack: Callable[[], Stack] = tuple,
-        irqs_off: Callable[[], bool] = bool,
-        wait_types: dict[str, str] | None = None,
+        wait_types: Mapping[str, str] | None = None,
     ) -> None:
         self._on_finding = on_finding
         self._stack = stack
-        self._irqs_off = irqs_off
-        self._wait_types = wait_types if wait_types is not None else {}
-        self._root = Chain("", 0, "")
-        self._level: dict[int, int] = {}  # processor → interrupt level, while it is in one
-        self.classes: dict[str, LockClass] = {}
+        types: Mapping[str, str] = wait_types if wait_types is not None else {}
+        self._checks = Checks(lambda name: types.get(name) or types.get(name.partition("/")[0], SLEEPING_LOCK))
+        self._root = Chain(None, 0, "", 0)
+        # Processors and threads whose interrupt state is not the ordinary one: processor → level and IRQS_OFF,
+        # ("bh", pid) → how often it has disabled soft interrupts.
+        self._unusual: dict[Any, int] = {}
+        self._nest: tuple[str, int] = ("", 0)
+        self._irqs: dict[int, IrqTrace] = {}
+        self._doomed: dict[int, None] = {}  # threads that may have died of an oops
+        self.classes = self._checks.graph.classes
         self.contexts: dict[Any, Context] = {}
         self.active = True
         self.acquire, self.release = self._make_probes()
 
-    # --- the probes
+    # --- the probes of locks
 
     def _make_probes(self) -> tuple[Callable[[Record], None], Callable[[Record], None]]:
         """The probes for ``lock:lock_acquire`` and ``lock:lock_release`` records.
@@ -145,153 +124,266 @@ class Lockdep:
         Functions over local names instead of methods: they run for every lock taken and left, and are a twentieth of a
         contended pair quicker so.
         """
-        contexts, levels, root = self.contexts, self._level, self._root
+        contexts, unusual, root = self.contexts, self._unusual, self._root
 
         def acquire(record: Record) -> None:
-            _, _, cpu, pid, comm, flags, name, address = record
-            key = pid if pid and not levels else self._key(cpu, pid)
-            context = contexts.get(key)
+            _, _, _, pid, comm, flags, name, address = record
+            if unusual or not pid:
+                self._acquire_anywhere(record)
+                return
+            context = contexts.get(pid)
             if context is None:
-                context = contexts[key] = Context(pid, comm, root)
+                context = contexts[pid] = Context(pid, comm, root)
             longer = context.chain.longer.get((name, flags) if flags else name)
             if longer is None:
                 if not self.active:
                     return
-                longer = self._new_chain(context, cpu, flags, name, address)
+                longer = self._new_chain(context, record, 0)
             context.held.append((address, longer))
             context.chain = longer
 
         def release(record: Record) -> None:
-            _, _, cpu, pid, _, name, address = record
-            context = contexts.get(pid if pid and not levels else self._key(cpu, pid))
-            if context is None:
-                return
-            held = context.held
-            if held and held[-1][0] == address:
-                held.pop()
-                context.chain = held[-1][1] if held else root
-            else:
-                self._release_inner(context, name, address)
+            _, _, cpu, pid, _, _, address = record
+            context = contexts.get(pid if pid and not unusual else self._key(cpu, pid))
+            if context is not None:
+                held = context.held
+                if held and held[-1][0] == address:
+                    held.pop()
+                    context.chain = held[-1][1] if held else root
+                    return
+            self._release_other(context, record)
 
         return acquire, release
 
+    def nest(self, record: Record) -> None:
+        """A ``lock:lock_nest`` record: the lock acquired next is protected by the one at this address."""
+        self._nest = (record[5], record[6])
+
+    def _acquire_anywhere(self, record: Record) -> None:
+        """`acquire` where some processor is in an interrupt or has them off, or the record is of no thread."""
+        _, _, cpu, pid, comm, flags, name, address = record
+        state = self._state(cpu, pid)
+        key = self._key(cpu, pid)
+        context = self.contexts.get(key)
+        if context is None:
+            context = self.contexts[key] = Context(pid, comm, self._root)
+        all_flags = flags | state << STATE_SHIFT
+        longer = context.chain.longer.get((name, all_flags) if all_flags else name)
+        if longer is None:
+            if not self.active:
+                return
+            longer = self._new_chain(context, record, state)
+        context.held.append((address, longer))
+        context.chain = longer
+
+    def _state(self, cpu: int, pid: int) -> int:
+        state = self._unusual.get(cpu, 0)
+        return state | BH_OFF if not state & LEVELS and ("bh", pid) in self._unusual else state
+
+    def _key(self, cpu: int, pid: int) -> Any:
+        level = self._unusual.get(cpu, 0) & LEVELS
+        return ("irq", cpu, level) if level or not pid else pid
+
+    # --- the probes of interrupts
+
     def irq_entry(self, record: Record) -> None:
         """An ``irq:irq_handler_entry`` record: the processor is in a hard interrupt."""
-        self._level[record[2]] = self._level.get(record[2], 0) | HARDIRQ
+        self._set(record[2], HARDIRQ)
 
     def irq_exit(self, record: Record) -> None:
         """An ``irq:irq_handler_exit`` record."""
-        self._leave(record[2], HARDIRQ)
+        self._clear(record[2], HARDIRQ)
 
     def softirq_entry(self, record: Record) -> None:
         """An ``irq:softirq_entry`` record."""
-        self._level[record[2]] = self._level.get(record[2], 0) | SOFTIRQ
+        self._set(record[2], SOFTIRQ)
 
     def softirq_exit(self, record: Record) -> None:
         """An ``irq:softirq_exit`` record."""
-        self._leave(record[2], SOFTIRQ)
+        self._clear(record[2], SOFTIRQ)
 
-    def _leave(self, cpu: int, level: int) -> None:
-        left = self._level.get(cpu, 0) & ~level
+    def irq_disable(self, record: Record) -> None:
+        """A ``preemptirq:irq_disable`` record."""
+        _, now_ns, cpu, *_ = record
+        self._set(cpu, IRQS_OFF)
+        trace = self._irq_trace(cpu)
+        trace.disabled = (trace.events, now_ns)
+
+    def irq_enable(self, record: Record) -> None:
+        """A ``preemptirq:irq_enable`` record: what is held from before is held with interrupts enabled now."""
+        _, now_ns, cpu, pid, *_ = record
+        self._clear(cpu, IRQS_OFF)
+        trace = self._irq_trace(cpu)
+        trace.enabled = (trace.events, now_ns)
+        state = self._state(cpu, pid)
+        if not state & HARDIRQ:
+            self._enabled(record, softirq=False)
+            if not state & (SOFTIRQ | BH_OFF):
+                self._enabled(record, softirq=True)
+
+    def softirq_disable(self, record: Record) -> None:
+        """An ``irq:softirq_disable`` record: the thread keeps soft interrupts from its processor."""
+        _, now_ns, cpu, pid, *_ = record
+        self._unusual[("bh", pid)] = self._unusual.get(("bh", pid), 0) + 1
+        trace = self._irq_trace(cpu)
+        trace.soft_disabled = (trace.events, now_ns)
+
+    def softirq_enable(self, record: Record) -> None:
+        """An ``irq:softirq_enable`` record."""
+        _, now_ns, cpu, pid, *_ = record
+        left = self._unusual.get(("bh", pid), 0) - 1
+        if left > 0:
+            self._unusual[("bh", pid)] = left
+            return
+        self._unusual.pop(("bh", pid), None)
+        trace = self._irq_trace(cpu)
+        trace.soft_enabled = (trace.events, now_ns)
+        if not self._state(cpu, pid):
+            self._enabled(record, softirq=True)
+
+    def _set(self, cpu: int, bit: int) -> None:
+        self._unusual[cpu] = self._unusual.get(cpu, 0) | bit
+
+    def _clear(self, cpu: int, bit: int) -> None:
+        left = self._unusual.get(cpu, 0) & ~bit
         if left:
-            self._level[cpu] = left
+            self._unusual[cpu] = left
         else:
-            self._level.pop(cpu, None)
+            self._unusual.pop(cpu, None)
 
-    def _key(self, cpu: int, pid: int) -> Any:
-        level = self._level.get(cpu, 0)
-        return ("irq", cpu, level) if level or not pid else pid
+    def _irq_trace(self, cpu: int) -> IrqTrace:
+        trace = self._irqs.get(cpu)
+        if trace is None:
+            trace = self._irqs[cpu] = IrqTrace()
+        trace.events += 1
+        return trace
 
-    # --- the slow path: a chain that was not seen before
+    def _enabled(self, record: Record, *, softirq: bool) -> None:
+        """Mark what the context holds as held with interrupts enabled."""
+        context = self.contexts.get(self._key(record[2], record[3]))
+        if context is None or not context.held or not self.active:
+            return
+        for _, chain in context.held:
+            bit = usage_bit(softirq=softirq, enabled=True, read=chain.flags & READ != 0)
+            if not chain.lock_class.usage_mask >> bit & 1:
+                stack = self._stack()
+                found = self._checks.enable(self.held_by(context), stack, softirq=softirq)
+                self._report(found, context, record, stack)
+                return
 
-    def _new_chain(self, context: Context, cpu: int, flags: int, name: str, address: int) -> Chain:
-        lock_class = self._class(name)
-        self._mark_usage(lock_class, cpu, flags)
+    # --- the probes of what may end a lock or its holder
+
+    def freed(self, record: Record, address: int, size: int) -> None:
+        """The memory of `size` bytes at `address` is being freed by the context of `record`."""
+        context = self.contexts.get(self._key(record[2], record[3]))
+        if context is None or not self.active:
+            return
+        for lock in self.held_by(context):
+            if address < lock.address + LOCKDEP_MAP_BYTES and lock.address < address + size:
+                self._report(Freed(lock, address, address + size - 1), context, record, self._stack())
+                return
+
+    def task_ends(self, record: Record) -> None:
+        """A ``sched:sched_process_exit`` record: a thread must not end with locks held, unless it has been reported."""
+        self._must_hold_nothing(record, exiting=True)
+        self.contexts.pop(record[3], None)
+
+    def to_user_space(self, record: Record, own: Iterable[int] = ()) -> None:
+        """The thread of `record` goes back to user space; locks at the addresses `own` are the program's."""
+        self._must_hold_nothing(record, exiting=False, own=own)
+
+    def reported(self, record: Record) -> None:
+        """A ``violation:violation_report`` record: the thread may die of it where it is, with what it holds."""
+        self._doomed[record[3]] = None
+
+    def _must_hold_nothing(self, record: Record, *, exiting: bool, own: Iterable[int] = ()) -> None:
+        pid = record[3]
+        context = self.contexts.get(pid)
+        if context is None or not context.held or not pid or pid in self._doomed or not self.active:
+            return
+        if any(address not in own for address, _ in context.held):
+            self._report(StillHeld(exiting), context, record, self._stack())
+
+    # --- the slow path
+
+    def _new_chain(self, context: Context, record: Record, state: int) -> Chain:
+        """Check a chain that was not seen before, and remember it."""
+        _, _, _, _, _, flags, name, address = record
         stack = self._stack()
-        site = stack[0] if stack else "unknown"
-        wanted = Held(lock_class, address, flags, site)
-        if not flags & TRYLOCK and len(context.held) < MAX_LOCK_DEPTH:
-            self._check(context, wanted, stack)
-        chain = Chain(name, flags, site)
-        context.chain.longer[(name, flags) if flags else name] = chain
-        return chain
+        wanted = Held(self._checks.graph.lock_class(name), address, flags, stack[0] if stack else "unknown", state)
+        if len(context.held) < MAX_LOCK_DEPTH:
+            nest = self._nest if flags & NESTED else None
+            found = self._checks.take(self.held_by(context), wanted, stack, nest=nest)
+            self._report(found, context, record, stack)
+        return self._remember(context.chain, wanted)
 
-    def _class(self, name: str) -> LockClass:
-        lock_class = self.classes.get(name)
-        if lock_class is None:
-            lock_class = self.classes[name] = LockClass(name, self._wait_types.get(name, "3:3"))
-        return lock_class
+    @staticmethod
+    def _remember(chain: Chain, end: Held) -> Chain:
+        longer = Chain(end.lock_class, end.flags, end.site, end.state)
+        all_flags = end.flags | end.state << STATE_SHIFT
+        name = end.lock_class.name
+        chain.longer[(name, all_flags) if all_flags else name] = longer
+        return longer
 
-    def _mark_usage(self, lock_class: LockClass, cpu: int, flags: int) -> None:
-        mode = "read" if flags & READ else "write"
-        level = self._level.get(cpu, 0)
-        marks = lock_class.used_in
-        if level & HARDIRQ:
-            marks.add(f"in-hard-{mode}")
-        elif level & SOFTIRQ:
-            marks.add(f"in-soft-{mode}")
-        if not self._irqs_off() and not level & HARDIRQ:
-            marks.add(f"hard-on-{mode}")
-            if not level:
-                marks.add(f"soft-on-{mode}")
-
-    def held_by(self, context: Context) -> list[Held]:
+    @staticmethod
+    def held_by(context: Context) -> list[Held]:
         """What a context holds, outermost first."""
-        return [Held(self._class(chain.name), address, chain.flags, chain.site) for address, chain in context.held]
+        return [
+            Held(chain.lock_class, address, chain.flags, chain.site, chain.state) for address, chain in context.held
+        ]
 
-    def _check(self, context: Context, wanted: Held, stack: Stack) -> None:
-        held = self.held_by(context)
-        for holding in reversed(held):
-            if holding.lock_class is wanted.lock_class:
-                self._report(Finding(context, wanted, holding, [], held, stack))
-                return
-        for holding in reversed(held):
-            path = self._path(wanted.lock_class, holding.lock_class)
-            if path:
-                self._report(Finding(context, wanted, holding, path, held, stack))
-                return
-            if wanted.lock_class.name not in holding.lock_class.after:
-                holding.lock_class.after[wanted.lock_class.name] = Edge(holding.lock_class, wanted.lock_class, stack)
-            if not holding.flags & TRYLOCK:
-                return  # what is held further out has its edge to this one already
+    def _held_on(self, context: Context, cpu: int, pid: int) -> list[Held]:
+        """What a context holds, behind what the contexts hold that it has interrupted."""
+        level = self._unusual.get(cpu, 0) & LEVELS
+        interrupted = [self.contexts.get(pid)] if level and pid else []
+        if level == LEVELS:
+            interrupted.append(self.contexts.get(("irq", cpu, SOFTIRQ)))
+        return [lock for other in (*interrupted, context) if other is not None for lock in self.held_by(other)]
 
-    def _path(self, source: LockClass, target: LockClass) -> list[Edge]:
-        """The shortest chain of edges from `source` to `target`; empty where there is none."""
-        came_by: dict[str, Edge] = {}
-        queue = deque([source])
-        while queue:
-            for edge in queue.popleft().after.values():
-                if edge.to.name in came_by:
-                    continue
-                came_by[edge.to.name] = edge
-                if edge.to is target:
-                    path = [edge]
-                    while path[0].source is not source:
-                        path.insert(0, came_by[path[0].source.name])
-                    return path
-                queue.append(edge.to)
-        return []
-
-    def _report(self, finding: Finding) -> None:
+    def _report(self, found: Report | None, context: Context, record: Record, stack: Stack) -> None:
+        if found is None:
+            return
+        _, _, cpu, pid, comm, *_ = record
         self.active = False  # debug_locks = 0: what follows a splat cannot be trusted
-        self._on_finding(finding)
+        found.where = Situation(
+            comm,
+            pid,
+            cpu,
+            self._held_on(context, cpu, pid),
+            stack,
+            self._state(cpu, pid),
+            self._irqs.get(cpu, IrqTrace()),
+        )
+        self._on_finding(found)
 
-    def _release_inner(self, context: Context, name: str, address: int) -> None:
+    def _release_other(self, context: Context | None, record: Record) -> None:
         """Release a lock that is not the innermost: the chain is another one now."""
+        _, _, _, pid, comm, name, address = record
+        if context is None:
+            context = Context(pid, comm, self._root)
         held = context.held
         for index in range(len(held) - 1, -1, -1):
-            if held[index][0] == address and held[index][1].name == name:
+            if held[index][0] == address:
                 break
         else:
+            if self.active:
+                self._report(Imbalance(name, address), context, record, self._stack())
             return
         later = held[index + 1 :]
         del held[index:]
         chain = held[-1][1] if held else self._root
         for later_address, old in later:
-            key = (old.name, old.flags) if old.flags else old.name
-            shorter = chain.longer.get(key)
+            all_flags = old.flags | old.state << STATE_SHIFT
+            name = old.lock_class.name
+            shorter = chain.longer.get((name, all_flags) if all_flags else name)
             if shorter is None:
-                shorter = chain.longer[key] = Chain(old.name, old.flags, old.site)
+                lock = Held(old.lock_class, later_address, old.flags & ~NESTED, old.site, old.state)
+                if self.active and not old.flags & NESTED:
+                    stack = self._stack()
+                    found = self._checks.take(self.held_by(context), lock, stack)
+                    self._report(found, context, record, stack)
+                lock.flags = old.flags
+                shorter = self._remember(chain, lock)
             held.append((later_address, shorter))
             chain = shorter
         context.chain = chain

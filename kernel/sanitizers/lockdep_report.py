@@ -1,43 +1,78 @@
-"""The text of lockdep's findings.
+"""The texts of lockdep's findings.
 
-Layout: print_circular_bug() and print_deadlock_bug() of kernel/locking/lockdep.c (6.1).
+Layouts: print_circular_bug(), print_deadlock_bug(), print_lock_invalid_wait_context(), print_unlock_imbalance_bug(),
+print_freed_lock_bug(), lockdep_sys_exit(), print_held_locks_bug() and lockdep_print_held_locks() of
+kernel/locking/lockdep.c (6.1); ``rlock(`` of readers as in later releases.
+
+A text is made from the finding and one line, taint and release, so a recorded trace gives the same text as the run,
+but for stacks.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .layout import HARDWARE, call_trace, identity, join, kernel_ident
-from .lockdep import READ
+from .layout import join, kernel_ident
+from .lockdep_findings import (
+    Finding,
+    Freed,
+    Imbalance,
+    InconsistentState,
+    InvalidWait,
+    IrqInversion,
+    IrqOrder,
+    NestNotHeld,
+    Recursion,
+    StillHeld,
+)
+from .lockdep_irq_report import inconsistent_state, irq_inversion, irq_order
+from .lockdep_lines import backtrace, banner, frames, held_list, held_locks, lock_line
 
 if TYPE_CHECKING:
     from ..machine import Machine
-    from .lockdep import Finding, Held
+    from .lockdep import Lockdep
+    from .lockdep_findings import Report
 
 
-def report_finding(machine: Machine, finding: Finding) -> None:
+def report_finding(machine: Machine, finding: Report) -> None:
     """Make the violation of a finding."""
-    if finding.path:
-        wanted, holding = finding.wanted.lock_class.name, finding.holding.lock_class.name
-        title = f"possible circular locking dependency: {wanted} under {holding}"
-        # One cycle is one bug, whichever of its edges came last.
-        cycle = sorted({wanted, holding, *(edge.source.name for edge in finding.path)})
-        machine.violate("lockdep-circular", title, join(circular(machine, finding)), bug=f"cycle of {', '.join(cycle)}")
-    else:
-        title = f"possible recursive locking: {finding.wanted.lock_class.name}"
-        machine.violate("lockdep-recursive", title, join(recursive(machine, finding)))
+    text = report_text(finding, kernel_ident(machine))
+    machine.violate(finding.kind, finding.title, text, bug=finding.bug)
 
 
-def circular(machine: Machine, finding: Finding) -> list[str]:
+def report_text(finding: Report, ident: str) -> str:
+    """The report of a finding; `ident` is taint and release."""
+    match finding:
+        case Finding():
+            lines = circular(finding, ident)
+        case Recursion():
+            lines = recursive(finding, ident)
+        case InconsistentState():
+            lines = inconsistent_state(finding, ident)
+        case IrqOrder():
+            lines = irq_order(finding, ident)
+        case IrqInversion():
+            lines = irq_inversion(finding, ident)
+        case InvalidWait():
+            lines = invalid_wait(finding, ident)
+        case Imbalance():
+            lines = imbalance(finding, ident)
+        case Freed():
+            lines = freed(finding, ident)
+        case StillHeld():
+            lines = still_held(finding, ident)
+        case NestNotHeld():
+            lines = nest_not_held(finding, ident)
+        case _:
+            raise AssertionError(f"no layout for {type(finding).__name__}")
+    return join(lines)
+
+
+def circular(finding: Finding, ident: str) -> list[str]:
     """``possible circular locking dependency detected``."""
-    task = f"{finding.context.comm}/{finding.context.pid}"
     lines = [
-        "",
-        "=" * 54,
-        "WARNING: possible circular locking dependency detected",
-        kernel_ident(machine),
-        "-" * 54,
-        f"{task} is trying to acquire lock:",
+        *banner("WARNING: possible circular locking dependency detected", ident, 54),
+        f"{finding.where.task} is trying to acquire lock:",
         lock_line(finding.wanted),
         "",
         "but task is already holding lock:",
@@ -50,70 +85,166 @@ def circular(machine: Machine, finding: Finding) -> list[str]:
     ]
     for number in range(len(finding.path), 0, -1):
         edge = finding.path[number - 1]
-        lines += ["", f"-> #{number} {edge.to.describe()}:", *(f"       {function}" for function in edge.stack)]
-    lines += [
+        lines += ["", f"-> #{number} {edge.to.describe()}:", *frames(edge.stack, 7)]
+    return [
+        *lines,
         "",
         f"-> #0 {finding.wanted.lock_class.describe()}:",
-        *(f"       {function}" for function in finding.stack),
+        *frames(finding.stack, 7),
+        "",
+        "other info that might help us debug this:",
+        "",
+        *circular_scenario(finding),
+        "",
+        *held_locks(finding.where),
+        "",
+        *backtrace(finding, ident),
     ]
-    lines += ["", "other info that might help us debug this:", ""]
-    source, target = finding.wanted, finding.holding
-    parent = finding.path[-1].source.name
-    if parent != source.lock_class.name:
-        lines += ["Chain exists of:", f"  {source.lock_class.name} --> {parent} --> {target.lock_class.name}", ""]
-    lines += [
+
+
+def circular_scenario(finding: Finding) -> list[str]:
+    """From ``Chain exists of:``, if more than two classes are concerned, to ``*** DEADLOCK ***``."""
+    wanted, target = finding.wanted.lock_class.name, finding.holding.lock_class.name
+    parent = finding.parent.name
+    lines = []
+    if parent != wanted:
+        lines = ["Chain exists of:", f"  {wanted} --> {parent} --> {target}", ""]
+    return [
+        *lines,
         " Possible unsafe locking scenario:",
         "",
         "       CPU0                    CPU1",
         "       ----                    ----",
-        f"  {_verb(target)}({target.lock_class.name});",
+        f"  {finding.holding.verb}({target});",
         f"                               lock({parent});",
-        f"                               lock({target.lock_class.name});",
-        f"  {_verb(source)}({source.lock_class.name});",
-    ]
-    return lines + _ending(machine, finding, task)
-
-
-def recursive(machine: Machine, finding: Finding) -> list[str]:
-    """``possible recursive locking detected``."""
-    task = f"{finding.context.comm}/{finding.context.pid}"
-    lines = [
+        f"                               lock({target});",
+        f"  {finding.wanted.verb}({wanted});",
         "",
-        "=" * 44,
-        "WARNING: possible recursive locking detected",
-        kernel_ident(machine),
-        "-" * 44,
-        f"{task} is trying to acquire lock:",
+        " *** DEADLOCK ***",
+    ]
+
+
+def recursive(finding: Recursion, ident: str) -> list[str]:
+    """``possible recursive locking detected``."""
+    return [
+        *banner("WARNING: possible recursive locking detected", ident, 44),
+        f"{finding.where.task} is trying to acquire lock:",
         lock_line(finding.wanted),
         "",
         "but task is already holding lock:",
         lock_line(finding.holding),
         "",
         "other info that might help us debug this:",
+        *recursive_scenario(finding),
+        "",
+        " May be due to missing lock nesting notation",
+        "",
+        *held_locks(finding.where),
+        "",
+        *backtrace(finding, ident),
+    ]
+
+
+def recursive_scenario(finding: Recursion) -> list[str]:
+    """The part in which one processor waits for itself."""
+    return [
         " Possible unsafe locking scenario:",
         "",
         "       CPU0",
         "       ----",
         f"  lock({finding.holding.lock_class.name});",
         f"  lock({finding.wanted.lock_class.name});",
+        "",
+        " *** DEADLOCK ***",
     ]
-    return lines + _ending(machine, finding, task, hint=" May be due to missing lock nesting notation")
 
 
-def lock_line(held: Held) -> str:
-    """``<address> (<class>){<usage>}-{o:i}, at: <function>``."""
-    return f"{held.address:016x} {held.lock_class.describe()}, at: {held.site}"
+def nest_not_held(finding: NestNotHeld, ident: str) -> list[str]:
+    """``Nested lock was not taken``."""
+    return [
+        *banner("WARNING: Nested lock was not taken", ident, 34),
+        f"{finding.where.task} is trying to lock:",
+        lock_line(finding.wanted),
+        "",
+        "but this task is not holding:",
+        finding.nest_name,
+        "",
+        *backtrace(finding, ident),
+        "",
+        "other info that might help us debug this:",
+        *held_locks(finding.where),
+        "",
+        *backtrace(finding, ident),
+    ]
 
 
-def _verb(held: Held) -> str:
-    return "rlock" if held.flags & READ else "lock"
+def invalid_wait(finding: InvalidWait, ident: str) -> list[str]:
+    """``Invalid wait context``."""
+    return [
+        *banner("[ BUG: Invalid wait context ]", ident, 29),
+        f"{finding.where.task} is trying to lock:",
+        lock_line(finding.wanted),
+        "other info that might help us debug this:",
+        f"context-{{{finding.context}:{finding.context}}}",
+        *held_locks(finding.where),
+        *backtrace(finding, ident),
+    ]
 
 
-def _ending(machine: Machine, finding: Finding, task: str, hint: str = "") -> list[str]:
-    lines = ["", " *** DEADLOCK ***", ""]
-    if hint:
-        lines += [hint, ""]
-    number = len(finding.held)
-    lines.append(f"{number} lock{'' if number == 1 else 's'} held by {task}:")
-    lines += [f" #{index}: {lock_line(held)}" for index, held in enumerate(finding.held)]
-    return [*lines, "", "stack backtrace:", identity(machine), HARDWARE, *call_trace(finding.stack)]
+def imbalance(finding: Imbalance, ident: str) -> list[str]:
+    """``bad unlock balance detected!``."""
+    return [
+        *banner("WARNING: bad unlock balance detected!", ident, 37),
+        f"{finding.where.task} is trying to release lock ({finding.name}) at:",
+        f"[<{finding.address:016x}>] {finding.stack[0] if finding.stack else 'unknown'}",
+        "but there are no more locks to release!",
+        "",
+        "other info that might help us debug this:",
+        *held_locks(finding.where),
+        "",
+        *backtrace(finding, ident),
+    ]
+
+
+def freed(finding: Freed, ident: str) -> list[str]:
+    """``held lock freed!``."""
+    memory = f"{finding.first:016x}-{finding.last:016x}"
+    return [
+        *banner("WARNING: held lock freed!", ident, 25),
+        f"{finding.where.task} is freeing memory {memory}, with a lock still held there!",
+        lock_line(finding.lock),
+        *held_locks(finding.where),
+        "",
+        *backtrace(finding, ident),
+    ]
+
+
+def still_held(finding: StillHeld, ident: str) -> list[str]:
+    """A task that ends, or goes back to user space, with locks held; the latter without a stack, as in the kernel."""
+    task = finding.where.task
+    if not finding.exiting:
+        return [
+            *banner("WARNING: lock held when returning to user space!", ident, 48),
+            f"{task} is leaving the kernel with locks still held!",
+            *held_locks(finding.where),
+        ]
+    return [
+        *banner(f"WARNING: {task} still has locks held!", ident, 36),
+        *held_locks(finding.where),
+        "",
+        *backtrace(finding, ident),
+    ]
+
+
+def show_all_locks(lockdep: Lockdep | None) -> list[str]:
+    """``debug_show_all_locks()``: what every thread holds, by process id."""
+    if lockdep is None or not lockdep.active:
+        return ["INFO: lockdep is turned off."]
+    lines = ["", "Showing all locks held in the system:"]
+    contexts = [context for key, context in lockdep.contexts.items() if isinstance(key, int) and context.held]
+    for context in sorted(contexts, key=lambda context: context.pid):
+        lines += held_list(f"{context.comm}/{context.pid}", lockdep.held_by(context))
+    return [*lines, "", "=" * 45, ""]
+
+
+__all__ = ["lock_line", "report_finding", "report_text", "show_all_locks"]

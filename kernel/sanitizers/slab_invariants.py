@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...traces.event import FIRST_FIELD
 from ..slab.cache import NIL
 from ..slab.placement import placement_of
 from .layout import identity, join
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from ..machine import Machine
     from ..slab.cache import KmemCache, Slab
     from ..slab.placement import Placement
-
-
-FIELDS = 5
-"""Where the event's own fields begin in a record: after its number, time, processor, process and thread."""
 
 
 class SlabInvariants:
@@ -59,7 +56,7 @@ class SlabInvariants:
 
     def released(self, record: tuple[Any, ...]) -> None:
         """A cache was released (a record of ``slab:kmem_cache_destroy``): I9."""
-        name, address = record[FIELDS], record[FIELDS + 1]
+        name, address = record[FIRST_FIELD], record[FIRST_FIELD + 1]
         for slab in self._machine.slab.slabs.values():
             # Not as the kernel looks at it: the cache has been freed.
             shadow = object.__getattribute__(slab.cache, "shadow")

@@ -3,9 +3,9 @@
 Mirrors slab_alloc_node(), ___slab_alloc(), get_freelist(), kmem_cache_alloc_bulk() and slab_out_of_memory() of
 mm/slub.c (6.1).
 
-The fast path is no operation of its own: it touches only what belongs to the processor, and nothing else runs in
-between.  For the same reason its transaction number (``tid``) never finds that something has come between; it is
-counted for those who look at it.
+The fast path is no operation of its own: it touches only what belongs to the processor, and that something comes in
+between cannot be seen (fast_path.py says why, and has the variants of which that is not true).  For the same reason
+its transaction number (``tid``) never finds that something has come between; it is counted for those who look at it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..stack import kernel_name
 from .cache import NIL
 from .cpu_slab import deactivate_slab, this_cpu_slab
 from .debug import set_alloc_track
-from .flags import GFP_ACCOUNT, SLAB_ACCOUNT, SLAB_STORE_USER
+from .flags import SLAB_ACCOUNT, SLAB_STORE_USER
 from .geometry import get_order
 from .new_slab import alloc_single_from_new_slab, new_slab
 from .node import inc_slabs_node
@@ -26,7 +26,7 @@ from .statistics import StatItem, stat
 
 if TYPE_CHECKING:
     from .cache import KmemCache, KmemCacheCpu, Slab
-    from .slub import Slub
+    from .slub import Detour, Slub
 
 FAST_PATH_NS = 8
 
@@ -37,8 +37,8 @@ FAST_PATH_NS = 8
 
 async def kmem_cache_alloc(slub: Slub, cache: KmemCache, gfp: int = GFP_KERNEL) -> int | None:
     """Allocate an object of `cache`, from any node; its address, or None where there is no memory."""
-    if slub.memcg is not None and (cache.flags & SLAB_ACCOUNT or gfp & GFP_ACCOUNT):
-        return await slub.memcg.kmem_cache_alloc(cache, gfp, NUMA_NO_NODE)
+    if slub.detour is not None and (cache.flags & SLAB_ACCOUNT or gfp & slub.detour_gfp):
+        return await slub.detour.kmem_cache_alloc(cache, gfp, NUMA_NO_NODE)
     interleaver = slub.interleaver
     c = cache.cpu_slab.get(interleaver.running.cpu_id)
     if c is not None and (index := c.freelist) != NIL:
@@ -65,25 +65,21 @@ async def kmem_cache_alloc_node(slub: Slub, cache: KmemCache, gfp: int, node: in
     """Allocate an object of `cache`, from `node` if it is there; its address, or None where there is no memory."""
     if node == NUMA_NO_NODE:
         return await kmem_cache_alloc(slub, cache, gfp)
-    if slub.memcg is not None and (cache.flags & SLAB_ACCOUNT or gfp & GFP_ACCOUNT):
-        return await slub.memcg.kmem_cache_alloc(cache, gfp, node)
+    if (detour := _detour(slub, cache, gfp)) is not None:
+        return await detour.kmem_cache_alloc(cache, gfp, node)
     return await slab_alloc_node(slub, cache, gfp, node)
+
+
+def _detour(slub: Slub, cache: KmemCache, gfp: int) -> Detour | None:
+    """Who allocates instead, with more to do than just that; see `Slub.detour`."""
+    return slub.detour if cache.flags & SLAB_ACCOUNT or gfp & slub.detour_gfp else None
 
 
 async def slab_alloc_node(slub: Slub, cache: KmemCache, gfp: int, node: int) -> int | None:
     """Allocate from just this cache, whoever it is for."""
-    interleaver = slub.interleaver
-    c = cache.cpu_slab.get(interleaver.running.cpu_id)
-    if c is not None and c.freelist != NIL and c.slab is not None and node in (NUMA_NO_NODE, c.slab.node):
-        address: int | None = _take_first(cache, c, c.slab)
-        c.tid += 1
-        if interleaver.costed:
-            interleaver.running.clock.ns += FAST_PATH_NS
-        stat(c, StatItem.ALLOC_FASTPATH)
-    else:
-        address = await slab_alloc_slow(slub, cache, gfp, node)
-        if address is None:
-            return None
+    address = await slub.variants.fast_path.alloc_node(slub, cache, gfp, node)
+    if address is None:
+        return None
     if (fire := slub.trace_alloc.fire) is not None:
         fire(0, address, cache.object_size, cache.size, gfp, node, 0)
     return address
@@ -201,8 +197,8 @@ async def kmem_cache_alloc_bulk(
     Interrupts are off while objects come from the processor's free list.  Unless `accounted` they are from just this
     cache, whoever it is for.
     """
-    if accounted and slub.memcg is not None and (cache.flags & SLAB_ACCOUNT or gfp & GFP_ACCOUNT):
-        return await slub.memcg.kmem_cache_alloc_bulk(cache, gfp, count)
+    if accounted and (detour := _detour(slub, cache, gfp)) is not None:
+        return await detour.kmem_cache_alloc_bulk(cache, gfp, count)
     from .free import kmem_cache_free_bulk  # freeing builds on allocating
 
     machine = slub.machine

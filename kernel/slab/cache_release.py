@@ -25,6 +25,7 @@ from ..stack import kernel_name
 from .create import free_kmem_cache_nodes
 from .flags import SLAB_TYPESAFE_BY_RCU
 from .free import kmem_cache_free
+from .sysfs_directory import sysfs_slab_unlink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,10 +61,6 @@ async def release_cache(slub: Slub, cache: KmemCache) -> None:
         fire(name, address)
 
 
-def _typesafe(caches: Sequence[KmemCache]) -> bool:
-    return any(cache.flags & SLAB_TYPESAFE_BY_RCU for cache in caches)
-
-
 class WaitOncePerCaller:
     """Up to 4.10."""
 
@@ -77,10 +74,10 @@ class WaitOncePerCaller:
     async def release(self, caches: Sequence[KmemCache]) -> None:
         """One barrier if any of them needs it (``release_caches``)."""
         slub = self._slub
-        if _typesafe(caches):
+        if any(cache.flags & SLAB_TYPESAFE_BY_RCU for cache in caches):
             await slub.machine.rcu.rcu_barrier()
         for cache in caches:
-            slub.unlink(cache)
+            await sysfs_slab_unlink(slub, cache)
             await release_cache(slub, cache)
 
 
@@ -101,7 +98,7 @@ class WaitInWorkItem:
     async def retire(self, cache: KmemCache) -> bool:
         """Leave it to the work item if callbacks may still look at it."""
         if self.unlinks_at_once:
-            self._slub.unlink(cache)
+            await sysfs_slab_unlink(self._slub, cache)
         if not cache.flags & SLAB_TYPESAFE_BY_RCU:
             return True
         self._to_destroy.append(cache)
@@ -115,7 +112,7 @@ class WaitInWorkItem:
         """At once: nobody can look at them any more."""
         for cache in caches:
             if not self.unlinks_at_once:
-                self._slub.unlink(cache)
+                await sysfs_slab_unlink(self._slub, cache)
             await release_cache(self._slub, cache)
 
     @kernel_name("slab_caches_to_rcu_destroy_workfn")
@@ -141,6 +138,8 @@ class UnlinkThenWaitInWorkItem(WaitInWorkItem):
 class WaitEachTime:
     """From 6.12."""
 
+    last_step = staticmethod(release_cache)
+
     def __init__(self, slub: Slub) -> None:
         self._slub = slub
 
@@ -152,10 +151,10 @@ class WaitEachTime:
         """Out of sysfs first, then a barrier for each that needs one."""
         slub = self._slub
         for cache in caches:
-            slub.unlink(cache)
-            if _typesafe([cache]):
+            await sysfs_slab_unlink(slub, cache)
+            if cache.flags & SLAB_TYPESAFE_BY_RCU:
                 await slub.machine.rcu.rcu_barrier()
-            await release_cache(slub, cache)
+            await self.last_step(slub, cache)
 
 
 class NeverPutKobject(WaitEachTime):
@@ -164,11 +163,4 @@ class NeverPutKobject(WaitEachTime):
     Nothing puts the last reference of its kobject (77ced98f0f03 before 6.12).
     """
 
-    async def release(self, caches: Sequence[KmemCache]) -> None:
-        """All but the last step."""
-        slub = self._slub
-        for cache in caches:
-            slub.unlink(cache)
-            if _typesafe([cache]):
-                await slub.machine.rcu.rcu_barrier()
-            await free_kmem_cache_nodes(slub, cache)
+    last_step = staticmethod(free_kmem_cache_nodes)

@@ -101,6 +101,7 @@ class CpuPartialByObjects:
         while c.partial is not None and c.partial.pobjects > keeps:
             await unfreeze_partials(slub, cache, c)
             stat(c, StatItem.CPU_PARTIAL_DRAIN)
+            c = this_cpu_slab(slub, cache)  # the processor may be another one by now
         publish(c, slab, slab.objects - slab.inuse)
         if not keeps:
             await unfreeze_partials(slub, cache, c)

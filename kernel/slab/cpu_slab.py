@@ -84,7 +84,8 @@ def _end_of(slub: Slub, slab: Slab, freelist: int) -> tuple[int, int]:
     while freelist != NIL:
         last = freelist
         count += 1
-        slub.machine.bug_on(count > slab.objects, f"free list of a slab of {slab.cache.name} is circular")
+        if count > slab.objects:
+            slub.machine.kernel_bug(f"free list of a slab of {slab.cache.name} is circular")
         freelist = links[freelist]
     return last, count
 

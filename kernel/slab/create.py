@@ -6,6 +6,7 @@ early_kmem_cache_node_alloc() and kmem_cache_init() of mm/slub.c (6.1).
 
 from __future__ import annotations
 
+from errno import EEXIST, EINVAL, ENOMEM
 from typing import TYPE_CHECKING
 
 from ..memory import allocated
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from .geometry import Geometry
     from .slub import Slub
 
-ENOMEM = 12
-EEXIST = 17
-EINVAL = 22
 NEVER_MERGED = -1
 """The reference count of caches that are nobody else's business."""
 
@@ -224,10 +222,8 @@ async def kmem_cache_init(slub: Slub) -> None:
         slub.slab_nodes.set(node)
     slub.kmem_cache_node = await _boot_cache(slub, "kmem_cache_node", KMEM_CACHE_NODE_SIZE)
     slub.kmem_cache = await _boot_cache(slub, "kmem_cache", kmem_cache_size(slub.machine))
-    # Once both are there, they move into themselves, and onto the list in the other order.
+    # Once both are there, they move into themselves, and onto the list, in the order of the calls of bootstrap().
     publish(slub, slub.kmem_cache)
-    publish(slub, slub.kmem_cache_node)
-    publish(slub, slub.kmem_cache)  # in the order of the calls of bootstrap()
     publish(slub, slub.kmem_cache_node)
 
 

@@ -53,6 +53,8 @@ async def retire_cache(slub: Slub, cache: KmemCache, ours: list[KmemCache], list
 
     What the caller is to release, once it holds no lock, is added to `ours`.
     """
+    if slub.quarantine is not None:
+        await slub.quarantine.remove_cache(cache)
     if await shutdown_cache(slub, cache, listed):
         return True
     slub.delist(cache)
@@ -66,7 +68,7 @@ async def shutdown_cache(slub: Slub, cache: KmemCache, listed: list[str]) -> boo
     """Give back every slab; whether some could not be.  What is left in partial slabs is told in `listed`."""
     if (fire := slub.machine.tracepoints.kmem_cache_shutdown.fire) is not None:
         fire(cache.name, cache.address)
-    await slub.cpu_flush.flush_all_cpus_locked(cache)
+    await slub.cpu_flush.flush_for_shutdown(cache)
     for node in sorted(slub.machine.nodes):
         await cache.read_node
         n = slub.get_node(cache, node)

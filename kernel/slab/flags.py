@@ -75,10 +75,3 @@ FLAGS = {
     "SLAB_NO_USER_FLAGS": SLAB_NO_USER_FLAGS,
 }
 """The flags of the emulated configuration by name, without SLUB's own two."""
-
-GFP_DMA = 0x1
-GFP_DMA32 = 0x4
-GFP_RECLAIMABLE = 0x10
-GFP_COMP = 0x4_0000
-GFP_ACCOUNT = 0x40_0000
-"""The bits of ``gfp_t`` (6.1) that follow from flags, or that choose a kmalloc cache."""

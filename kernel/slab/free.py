@@ -41,12 +41,13 @@ async def kmem_cache_free(slub: Slub, cache: KmemCache, address: int) -> None:
     if slab is None or slab.cache is not cache:
         slab, cache = cache_from_obj(slub, cache, slab)
     index = (address - slab.base) // cache.size
-    if slub.kasan is not None:
-        slub.kasan.check_free(cache, slab, index, address)
+    kept = slub.kasan is not None and slub.kasan.check_free(cache, slab, index, address)
     if slab.objcgs is not None and slub.memcg is not None:
         await slub.memcg.free_hook(slab, index)
     if cache.holds_structures:
         free_structure(slub.structures.pop(address))
+    if kept and slub.quarantine is not None and await slub.quarantine.put(cache, slab, index):
+        return
     interleaver = slub.interleaver
     c = cache.cpu_slab.get(interleaver.running.cpu_id)
     if c is not None and c.slab is slab:
@@ -66,6 +67,21 @@ async def kmem_cache_free(slub: Slub, cache: KmemCache, address: int) -> None:
         return
     slab.live &= ~(1 << index)
     await slab_free_slow(slub, cache, slab, index, index, 1)
+
+
+@kernel_name("___cache_free")
+async def free_for_good(slub: Slub, slab: Slab, address: int) -> None:
+    """Free an object that has been in quarantine: everything but the checks and hooks, which it has passed."""
+    cache = slab.cache
+    index = (address - slab.base) // cache.size
+    c = this_cpu_slab(slub, cache)
+    if c.slab is not slab:
+        await slab_free_slow(slub, cache, slab, index, index, 1)
+        return
+    slab.links[index] = c.freelist
+    c.freelist = index
+    c.tid += 1
+    stat(c, StatItem.FREE_FASTPATH)
 
 
 @kernel_name("__slab_free")
@@ -160,8 +176,12 @@ async def free_debug_processing(slub: Slub, cache: KmemCache, slab: Slab, head: 
 
 
 async def kmem_cache_free_bulk(slub: Slub, cache: KmemCache, addresses: Sequence[int]) -> None:
-    """Give objects back, the last first; neighbours of one slab in one go."""
+    """Give objects back, the last first; neighbours of one slab in one go, unless each goes into quarantine."""
     machine = slub.machine
+    if slub.quarantine is not None:
+        for address in reversed(addresses):
+            await kmem_cache_free(slub, cache, address)
+        return
     waiting = list(addresses)
     while waiting:
         slab, chain = _detached_freelist(slub, cache, waiting)

@@ -15,14 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
 from .flags import (
     CMPXCHG_DOUBLE,
     DEBUG_METADATA_FLAGS,
     FLAGS,
-    GFP_COMP,
-    GFP_DMA,
-    GFP_DMA32,
-    GFP_RECLAIMABLE,
     OBJECT_POISON,
     SLAB_CACHE_DMA,
     SLAB_CACHE_DMA32,

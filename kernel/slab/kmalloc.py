@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from ..gfp import GFP_ACCOUNT, GFP_DMA, GFP_RECLAIMABLE
 from .flags import (
-    GFP_ACCOUNT,
-    GFP_DMA,
-    GFP_RECLAIMABLE,
     SLAB_ACCOUNT,
     SLAB_CACHE_DMA,
     SLAB_KMALLOC,

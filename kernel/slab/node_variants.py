@@ -10,6 +10,7 @@ MEM_GOING_ONLINE of the node finds them.
 
 from __future__ import annotations
 
+from errno import ENOMEM
 from typing import TYPE_CHECKING, Protocol
 
 from ..pages import GFP_KERNEL
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .slub import Slub
-
-ENOMEM = 12
 
 
 class NodeTracking(Protocol):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .flags import CMPXCHG_DOUBLE, GFP_COMP, OBJECT_POISON, SLAB_DEBUG_FLAGS
+from ..gfp import GFP_COMP
+from .flags import CMPXCHG_DOUBLE, OBJECT_POISON, SLAB_DEBUG_FLAGS
 from .geometry import MAX_PARTIAL, MIN_PARTIAL
 from .sizing import WORD
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Access
+from ..stack import kernel_name
 from .node import dec_slabs_node, free_slab, remove_partial
 
 if TYPE_CHECKING:
@@ -20,10 +21,18 @@ SHRINK_PROMOTE_MAX = 32
 async def kmem_cache_shrink(slub: Slub, cache: KmemCache) -> bool:
     """Flush every processor and shrink; whether slabs remain."""
     async with slub.variants.slab_locks.shrinking(slub):
-        await slub.cpu_flush.flush_all(cache)
-        return await do_shrink(slub, cache)
+        if slub.quarantine is not None:
+            await slub.quarantine.remove_cache(cache)
+        return await _kmem_cache_shrink(slub, cache)
 
 
+@kernel_name("__kmem_cache_shrink")
+async def _kmem_cache_shrink(slub: Slub, cache: KmemCache) -> bool:
+    await slub.cpu_flush.flush_all(cache)
+    return await do_shrink(slub, cache)
+
+
+@kernel_name("__kmem_cache_do_shrink")
 async def do_shrink(slub: Slub, cache: KmemCache) -> bool:
     """Discard empty slabs and sort the partial list of each node; whether slabs remain."""
     remain = False

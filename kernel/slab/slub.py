@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ...actors import Access, Op, OpKind
+from ..gfp import GFP_ACCOUNT
 from ..locks import Mutex
 from ..memory import null_of
 from ..node_states import NodeMask
@@ -12,11 +13,25 @@ from .cache import KmemCache, KmemCacheNode
 
 if TYPE_CHECKING:
     from ...topology.slabinfo import SlabinfoRow
+    from ..kernfs import KernfsDirectory
     from ..machine import Machine
     from ..memcg import KmemMemcg
     from ..releases import Kernel
     from .cache import Slab
     from .geometry import Tunables
+    from .quarantine import QuarantineWithIrqsOn
+
+
+class Detour(Protocol):
+    """Who allocates where there is more to do than allocating from the cache."""
+
+    async def kmem_cache_alloc(self, cache: KmemCache, gfp: int, node: int) -> int | None:
+        """Allocate an object."""
+        ...
+
+    async def kmem_cache_alloc_bulk(self, cache: KmemCache, gfp: int, count: int) -> list[int]:
+        """Allocate many, or none."""
+        ...
 
 
 class Slub:
@@ -41,11 +56,16 @@ class Slub:
         self.freelist_random = False  # CONFIG_SLAB_FREELIST_RANDOM
         self.kmem_accounting = True
         self.memcg: KmemMemcg | None = None  # accounting for cgroups, once there may be any
+        self.quarantine: QuarantineWithIrqsOn | None = None  # CONFIG_KASAN_GENERIC
+        # Who allocates from SLAB_ACCOUNT caches, and what a bit of `detour_gfp` is asked of: one test in the fast path.
+        self.detour: Detour | None = None
+        self.detour_gfp = 0
         self.recorded: dict[str, SlabinfoRow] = {}  # while booting: caches whose geometry a dump prescribes
         self.kmalloc_caches: dict[tuple[int, int], KmemCache] = {}  # by type and index
         self.slab_caches: dict[KmemCache, None] = {}  # oldest first
         self.mergeable: dict[int, dict[KmemCache, None]] = {}  # those others may join, by size, oldest first
         self.names: dict[str, KmemCache] = {}  # /sys/kernel/slab: directories and links
+        self.directories: dict[KmemCache, KernfsDirectory] = {}  # those of which a file was used
         self.list_resource = machine.interleaver.resource("slab_caches")
         self.read_list = Op(OpKind.READ, self.list_resource)
         self.slab_nodes = NodeMask()
@@ -62,6 +82,11 @@ class Slub:
         # The boot caches, set by kmem_cache_init.
         self.kmem_cache_node: KmemCache
         self.kmem_cache: KmemCache
+
+    def find_detour(self) -> None:
+        """Set `detour`, when `memcg` or `quarantine` has been set: the quarantine looks at every allocation."""
+        self.detour = self.memcg if self.quarantine is None else self.quarantine
+        self.detour_gfp = GFP_ACCOUNT if self.quarantine is None else -1
 
     def list_changes(self) -> None:
         """Declare, under ``slab_mutex``, what those will see who find a cache by name without it."""
@@ -88,10 +113,8 @@ class Slub:
         del self.slab_caches[cache]
         self.mergeable.get(cache.size, {}).pop(cache, None)
 
-    def unlink(self, cache: KmemCache) -> None:
-        """Take a cache out of sysfs, all its names included (``sysfs_slab_unlink``)."""
-        if (fire := self.machine.tracepoints.sysfs_slab_unlink.fire) is not None:
-            fire(cache.name)
+    def forget_names(self, cache: KmemCache) -> None:
+        """Nobody finds a cache by name from here on, and its names are free."""
         self.list_changes()
         for name in (cache.name, *cache.aliases):
             if self.names.get(name) is cache:

@@ -123,8 +123,8 @@ async def look_up_directory(slub: Slub, name: str) -> KmemCache | None:
 
 
 @kernel_name("slab_attr_show")
-async def read_attribute(slub: Slub, cache: KmemCache, attribute: str) -> str | None:
-    """The text of an attribute file, or None where there is no such file."""
+async def read_attribute(slub: Slub, cache: KmemCache, attribute: str) -> str:
+    """The text of an attribute file, one of `attributes`; who calls holds an active reference to it."""
     if attribute in COUNTED:
         return await show_slab_objects(slub, cache, COUNTED[attribute])
     if attribute in FIELDS:
@@ -143,9 +143,12 @@ async def read_attribute(slub: Slub, cache: KmemCache, attribute: str) -> str | 
             return "" if cache.ctor is None else f"{getattr(cache.ctor, '__name__', 'ctor')}+0x0/0x10\n"
         case "shrink" | "validate":
             return ""
-    if slub.statistics and attribute in STATISTICS:
-        return await show_stat(slub, cache, STATISTICS[attribute])
-    return None
+    return await show_stat(slub, cache, STATISTICS[attribute])
+
+
+def takes_something(slub: Slub, attribute: str) -> bool:
+    """Whether a file can be opened for writing."""
+    return attribute in STORES or (slub.statistics and attribute in STATISTICS)
 
 
 @kernel_name("slab_attr_store")

@@ -1,9 +1,9 @@
 """Files of /sys/kernel/slab/<cache>/ that count: slabs and objects of nodes and processors, and SLUB's own statistics.
 
 Mirrors show_slab_objects(), count_partial(), slabs_cpu_partial_show(), show_stat() and clear_stat() of mm/slub.c (6.1).
-Reading takes no lock but each node's ``list_lock`` where lists are walked: the node structures are found by a plain,
-unprotected read of ``node[]`` (since e4f8e513c3d3 not even the memory-hotplug lock is held), and what processors have
-is looked at from outside, which declares their steps.
+Reading takes no lock but each node's ``list_lock`` where lists are walked, and up to 5.3 one that keeps memory hotplug
+out (`lock_variants`): the node structures are found by a plain, unprotected read of ``node[]``, and what processors
+have is looked at from outside, which declares their steps.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ async def show_slab_objects(
 ) -> str:
     """The sum of `count` over the nodes, and the nodes where it is not zero."""
     counts: dict[int, int] = {}
-    for node in sorted(slub.machine.nodes):
-        await cache.read_node
-        n = slub.get_node(cache, node)
-        if n:  # the only check there is
-            counts[node] = await count(cache, n)
+    async with slub.variants.counting_lock.counting(slub):
+        for node in sorted(slub.machine.nodes):
+            await cache.read_node
+            n = slub.get_node(cache, node)
+            if n:  # the only check there is
+                counts[node] = await count(cache, n)
     return _by_node(counts)
 
 

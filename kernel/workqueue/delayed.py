@@ -3,7 +3,8 @@
 Mirrors __queue_delayed_work(), delayed_work_timer_fn() and mod_delayed_work_on() of kernel/workqueue.c (6.1).  The
 timer belongs to the processor it was set on or for; when it expires the processor is interrupted, and queues the item
 in its timer soft interrupt.  From then on until it is queued the item is on its way: nobody can take it back.  The
-timers of a processor that is offline expire on the first that is not.
+timers of a processor that is offline expire on the first that is not; those that had expired when it went, and were
+not run, are run by who takes it down (`timers_dead_cpu`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...actors import Message
+from ...actors import Access, Message
 
 if TYPE_CHECKING:
     from ...actors import Cpu
@@ -63,8 +64,7 @@ class DelayedWork:
 
     def processor(self, home: int) -> Cpu:
         """Who takes the timers of processor `home`."""
-        cpu = self._machine.cpus[home]
-        return cpu if cpu.online else self._machine.online_cpus()[0]
+        return self._machine.online_cpu_for(self._machine.cpus[home])
 
     def _interrupt(self, cpu: Cpu, message: TimerExpired) -> None:
         self._expired[cpu.cpu_id].append(message.timer)
@@ -75,6 +75,18 @@ class DelayedWork:
         while expired:
             timer = expired.popleft()
             await self._workqueues.insert(timer.cpu, timer.queue, timer.work)
+
+    async def timers_dead_cpu(self, cpu: int) -> None:
+        """Take over what processor `cpu`, which is gone, has left undone (CPUHP_TIMERS_PREPARE, taking down)."""
+        machine = self._machine
+        here = machine.this_cpu
+        if (touch := machine.interleaver.touch) is not None:
+            touch(machine.cpus[cpu].host, Access.WRITE)
+        left = self._expired[cpu]
+        if left:
+            self._expired[here.cpu_id].extend(left)
+            left.clear()
+            here.raise_softirq(TIMER_SOFTIRQ, self._run_timers)
 
     async def queue_delayed_work_on(
         self, cpu: int | None, work: WorkItem, delay_ns: int, queue: str | Workqueue | None = None

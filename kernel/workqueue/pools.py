@@ -83,6 +83,8 @@ class Pools:
                 nice=nice,
                 prepared=not self.unprepared.get(cpu, not processor.online),
             )
+            if processor.online and not self.offline.get(cpu, False):
+                pool.flags = 0  # also while the processor is about to go: that will unbind the pool
             self.bound[cpu, nice] = self._start(pool)
         return pool
 
@@ -112,8 +114,8 @@ class Pools:
         return pool
 
     def usable(self, cpu: Cpu) -> bool:
-        """Whether workers may run on `cpu`."""
-        return cpu.online and not self.offline.get(cpu.cpu_id, False)
+        """Whether workers that are not bound to it may run on `cpu` (``is_cpu_allowed``)."""
+        return cpu.online and not cpu.dying and not self.offline.get(cpu.cpu_id, False)
 
     def user_time(self, cpu: int, duration_ns: int) -> None:
         """Processor `cpu` was in user mode for so long, in one step: nobody had to wait for that."""

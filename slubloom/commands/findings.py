@@ -99,13 +99,8 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The finding for the result object."""
         finding = self.finding
-        violation = finding.violation
         document: dict[str, Any] = {
-            "kind": violation.kind,
-            "title": violation.title,
-            "report": violation.report,
-            "step": violation.step,
-            "time_ns": violation.time_ns,
+            **finding.violation.as_json(),
             "token": self.handle,
             "schedule": finding.schedule.number + 1,
             "strategy": finding.schedule.strategy,

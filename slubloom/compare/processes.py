@@ -6,13 +6,11 @@ which the runs end.  A process that dies is a failed run.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections import deque
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from ..worker_process import be_a_worker, worker_context
 from .runs import Run, measure
 
 if TYPE_CHECKING:
@@ -31,8 +29,7 @@ def run_jobs(jobs: Sequence[Job], processes: int, go_on: Callable[[], bool]) -> 
 
     Whatever ends this, no process is left.
     """
-    method = "fork" if os.name == "posix" and "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
+    context = worker_context()
     waiting = deque(jobs)
     running: dict[Connection, tuple[Job, BaseProcess]] = {}
     try:
@@ -68,7 +65,6 @@ def _result(connection: Connection, job: Job, process: BaseProcess) -> Run:
 
 
 def _work(connection: Connection, job: Job) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of who has started us
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    be_a_worker()
     connection.send(measure(job))
     connection.close()

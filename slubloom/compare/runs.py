@@ -21,6 +21,7 @@ from ..kernel import boot
 from ..token import make_token
 from .locks import LockTimes
 from .probes import EventCounts
+from .work_waits import WorkWaits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,12 +83,14 @@ class _Measured:
         self._folder = Path(scenario.source).parent if scenario.source else None
         self.events = EventCounts()
         self.locks = LockTimes()
+        self.work_waits = WorkWaits()
 
     def begin(self, interleaver: Interleaver) -> Sequence[Violation]:
         """Boot the machine, then listen."""
         self.machine = boot(self._scenario, interleaver, folder=self._folder).machine
         self.events.attach(interleaver.tracepoints)
         self.locks.attach(interleaver.tracepoints)
+        self.work_waits.attach(interleaver.tracepoints)
         return self.machine.violations
 
 
@@ -116,7 +119,12 @@ def measure(job: Job) -> Run:
         interleaver.outcome or Outcome.FAILED,
         tuple(violations),
         make_token(options.strategy, job.seed, scenario.section_digests, job.column.origin, found=found),
-        {**subject.events.figures()._asdict(), "steps": interleaver.steps, "time_ns": interleaver.now_ns},
+        {
+            **subject.events.figures()._asdict(),
+            **subject.work_waits.figures(scenario.compare.workqueues),
+            "steps": interleaver.steps,
+            "time_ns": interleaver.now_ns,
+        },
         subject.locks.figures(interleaver.now_ns),
         dict(sorted(subject.machine.counters.items())),
     )

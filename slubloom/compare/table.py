@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from .result import Figure
@@ -37,6 +38,10 @@ WAIT_ROWS = (
 )
 TOLD_ALREADY = {"work_items": "work_items_run"}
 """Counters that are not worth a row where they say the same as a figure of events."""
+
+
+WORK_WAITED = re.compile(r"work\.(.+)\.waited_max_ns")
+"""The figure of a workqueue that the file names."""
 
 
 class Row(NamedTuple):
@@ -101,6 +106,9 @@ def _rows(comparison: Comparison) -> Iterator[Row]:
         for label, name in CACHE_ROWS:
             yield metric(label, name)
     yield metric("work items run", "work_items_run")
+    for name in comparison.metrics:
+        if queue := WORK_WAITED.fullmatch(name):
+            yield metric(f"longest wait on {queue[1]}", name)
     for lock in comparison.locks:
         modes = comparison.modes(lock)
         for mode in modes:

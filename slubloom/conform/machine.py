@@ -24,7 +24,7 @@ from .cmdline import parse_cmdline
 from .vectors import VectorError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from ..topology import Scenario
     from .vectors import Header
@@ -35,8 +35,12 @@ NODE_MEMORY = 512 << 20
 T = TypeVar("T")
 
 
-def scenario_of(source: str, header: Header, *, kmalloc: bool = False, **boot_changes: Any) -> Scenario:
+def scenario_of(
+    source: str, header: Header, *, kmalloc: bool = False, plugged: Mapping[int, int] | None = None, **boot_changes: Any
+) -> Scenario:
     """The topology of the machine that `header` describes; `boot_changes` replace boot parameters.
+
+    `plugged` has the bytes of memory that were plugged into nodes, and are offline.
 
     Raises:
         VectorError: there is no emulated machine like that.
@@ -50,7 +54,7 @@ def scenario_of(source: str, header: Header, *, kmalloc: bool = False, **boot_ch
         "slub_min_objects": options.slub_min_objects,
     }
     document = {
-        "machine": _machine(header),
+        "machine": _machine(header, plugged or {}),
         "kernel": {
             "release": _release(source, header),
             "kmem_accounting": options.kmem_accounting,
@@ -110,18 +114,19 @@ def run_on(machine: Machine, work: Callable[[], Awaitable[T]]) -> T:
     return results[0]
 
 
-def _machine(header: Header) -> dict[str, Any]:
+def _machine(header: Header, plugged: Mapping[int, int]) -> dict[str, Any]:
     with_memory = {node for row in header.fallback for node in row}
     nodes = [
         {
             "id": node,
             "cpus": [cpu for cpu, its in enumerate(header.cpu_node) if its == node],
-            "memory": NODE_MEMORY if node in with_memory else 0,
+            "memory": NODE_MEMORY if node in with_memory else plugged.get(node, 0),
         }
         for node in range(header.nr_node_ids)
     ]
     return {
         "node": nodes,
+        "offline_nodes": [node for node in plugged if node not in with_memory],
         "offline_cpus": list(range(header.cpus_online, len(header.cpu_node))),
         "distances": _distances(header),
     }

@@ -14,7 +14,9 @@ from ..kernel.slab.free import kmem_cache_free, kmem_cache_free_bulk
 from ..kernel.slab.placement import placement_of
 from ..kernel.slab.shrink import kmem_cache_shrink
 from ..kernel.slab.sysfs import read_attribute, write_attribute
+from ..traces.event import FIRST_FIELD
 from .emulated import create, fields_of, geom_of
+from .hotplug_memory import expected_events
 from .sequence_records import (
     Alloc,
     AllocBulk,
@@ -37,9 +39,7 @@ if TYPE_CHECKING:
     from ..kernel import Machine
     from ..kernel.slab.cache import KmemCache, Slab
     from .choices import RecordedChoices
-
-FIELDS = 5
-"""Where an event's own fields begin in its record."""
+    from .hotplug_memory import MemoryWrites
 
 
 @dataclass(slots=True)
@@ -67,24 +67,27 @@ class _Slot:
 class Replay:
     """One machine that does a sequence.  ``compared`` has the outcome of each operation done so far."""
 
-    def __init__(self, machine: Machine, choices: RecordedChoices, stay_home: frozenset[int]) -> None:
+    def __init__(
+        self, machine: Machine, choices: RecordedChoices, stay_home: frozenset[int], memory: MemoryWrites
+    ) -> None:
         self.machine = machine
         self.choices = choices
         self.compared: list[Compared] = []
         self.tossed: list[int] = []  # operations in which the coin was looked at
         self.stopped_by = ""
         self._stay_home = stay_home
+        self._memory = memory
         self._slots: dict[int, _Slot] = {}
         self._new: list[Slab] = []
         self._dead: list[Slab] = []
-        self._flushed: list[int] = []
+        self._flushed: list[tuple[str, int]] = []  # cache, processor
         points = machine.tracepoints
         points.slab_new.attach(lambda record: self._new.append(self._slab(record)))
         points.slab_discard.attach(lambda record: self._dead.append(self._slab(record)))
-        points.cpu_slab_flush.attach(lambda record: self._flushed.append(record[FIELDS + 1]))
+        points.cpu_slab_flush.attach(lambda record: self._flushed.append(record[FIRST_FIELD : FIRST_FIELD + 2]))
 
     def _slab(self, record: tuple[Any, ...]) -> Slab:
-        return self.machine.slab.slabs[record[FIELDS + 1]]
+        return self.machine.slab.slabs[record[FIRST_FIELD + 1]]
 
     def run(self, operations: Sequence[Operation], interleaver: BareInterleaver) -> None:
         """Do `operations`, one after the other, on the interleaver of the machine."""
@@ -113,7 +116,7 @@ class Replay:
         async def do(_: Any) -> None:
             result.update(await self._do(operation))
 
-        if isinstance(operation, CreateCache | Attribute | Ratio):
+        if isinstance(operation, CreateCache | Attribute | Ratio | Write):
             await do(None)  # by the shell that drives the recorder, wherever it runs
         else:
             workqueues = self.machine.workqueues
@@ -178,7 +181,7 @@ class Replay:
                 cache.remote_node_defrag_ratio = operation.value
                 return {}
             case Write():
-                raise AssertionError("not run")
+                return await self._memory.write(operation, lambda node: bool(slub.get_node(cache, node)))
 
     async def _create(self, operation: CreateCache) -> dict[str, Any]:
         cache = await create(self.machine, operation.name, operation.req)
@@ -203,8 +206,9 @@ class Replay:
     # --- what there is afterwards
 
     async def _state_after(self, operation: Operation) -> dict[str, Any]:
-        state: dict[str, Any] = {"flushed": sorted(self._flushed)}
         slot = self._slots.get(operation.k)
+        flushed = [cpu for name, cpu in self._flushed if slot is None or name == slot.cache.name]
+        state: dict[str, Any] = {"flushed": sorted(flushed)}
         if slot is None:
             return state
         new = [slab for slab in self._new if slab.cache is slot.cache]
@@ -243,6 +247,8 @@ def expected_of(operation: Operation) -> dict[str, Any]:
             expected[name] = value
     if isinstance(operation, DestroyCache):
         return expected
+    if isinstance(operation, Write):
+        expected["mem"] = expected_events(operation.ev)
     expected["new"] = operation.new
     expected["dead"] = sorted(operation.dead)
     if operation.st is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..actors import BareInterleaver
 from .choices import RecordedChoices
 from .emulated import describe
+from .hotplug_memory import BLOCK_BYTES, MemoryWrites, is_memory_write, plugged_blocks
 from .machine import machine_of
 from .replay import Replay, expected_of
 from .report import FileReport
@@ -35,7 +36,7 @@ from .vectors import VectorError
 if TYPE_CHECKING:
     from .vectors import Header, Records
 
-HOTPLUG = "processors and memory that come and go are not emulated yet"
+HOTPLUG = "processors that come and go are not emulated yet"
 FLUSH_ORDER = "the order in which processors were flushed is taken from the recording: they are flushed in parallel"
 FREELIST_START = "where a new slab's free list begins is taken from the recording: it is drawn at random"
 DEAD_ORDER = "slabs that one operation gives back are compared without their order, which the recorder does not know"
@@ -50,7 +51,7 @@ def run_sequence(header: Header, records: Records) -> FileReport:
     """
     report = FileReport(records.source, header.kind)
     lines, operations = _read(records)
-    if any(isinstance(operation, Write) for operation in operations):
+    if any(isinstance(operation, Write) and not is_memory_write(operation) for operation in operations):
         report.total = report.not_run = len(operations)
         report.reason = HOTPLUG
         return report
@@ -130,12 +131,14 @@ def _replay(source: str, header: Header, operations: list[Operation]) -> tuple[R
 def _run(source: str, header: Header, operations: list[Operation], stay_home: frozenset[int]) -> Replay:
     choices = RecordedChoices()
     interleaver = BareInterleaver(choices)
-    machine = machine_of(source, header, interleaver)
+    blocks = plugged_blocks(operations)
+    plugged = {node: len(numbers) * BLOCK_BYTES for node, numbers in blocks.items()}
+    machine = machine_of(source, header, interleaver, plugged=plugged)
     for operation in operations:
         cpu = machine.cpus.get(operation.cpu)
         if cpu is None or not cpu.online:
             raise VectorError(source, f"there is no processor {operation.cpu}", field=f"operation {operation.i}: cpu")
-    replay = Replay(machine, choices, stay_home)
+    replay = Replay(machine, choices, stay_home, MemoryWrites(machine, blocks))
     replay.run(operations, interleaver)
     return replay
 
@@ -157,6 +160,8 @@ def _describe(operation: Operation) -> str:
             return f"{text}, {len(operation.objs)} objects"
         case Attribute():
             return f"operation {operation.i}: write {operation.value} to {operation.attr} of cache {operation.k}"
+        case Write():
+            return f"operation {operation.i}: write {operation.value} to {operation.path}"
         case Ratio():
             return f"operation {operation.i}: remote_node_defrag_ratio of cache {operation.k} is {operation.value}"
         case _:

@@ -109,6 +109,7 @@ class Write(Step, frozen=True, kw_only=True, tag_field="op", tag="write"):
 
     path: Name
     value: str
+    rc: int = 0
 
 
 Operation = CreateCache | DestroyCache | Alloc | Free | AllocBulk | FreeBulk | Shrink | Attribute | Ratio | Write

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..actors import BareInterleaver, Fingerprint, Outcome, Profile, RunLimits
-from ..actors.garbage import rare_garbage_collection
+from ..actors.garbage import forget_last_run, rare_garbage_collection
 from ..actors.strategies import BY_NAME, RandomWalk, make_strategy
 from ..kernel import boot
 
@@ -110,6 +110,7 @@ def _run_pilot(subject: Subject, seed: int) -> tuple[Executed, Profile]:
 
 def execute(subject: Subject, schedule: Schedule, pilot: Pilot | None, *, steps_max: int = STEPS_MAX) -> Executed:
     """Run one schedule; a failure of ours is part of the result, not an exception."""
+    forget_last_run()  # before anything is made for this one
     strategy = make_strategy(schedule.strategy, schedule.seed, pilot.profile if pilot is not None else None)
     return _executed(subject, BareInterleaver(strategy, limits=RunLimits(steps_max)), schedule)
 

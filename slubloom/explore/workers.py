@@ -7,14 +7,12 @@ goes to others, and a new worker takes its place.  Results are handed on in orde
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections import deque
 from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from ..worker_process import be_a_worker, worker_context
 from .campaign import Campaign
 from .subject import Executed, Pilot, Schedule, execute, many_schedules
 
@@ -73,8 +71,7 @@ def _work(connection: Connection, inherited: Sequence[Connection], subject: Subj
     """The life of a worker: ends when the campaign closes its end, or with it."""
     for copy in inherited:
         copy.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the campaign's business
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    be_a_worker()
     with many_schedules():
         pilot = Pilot(subject, seed)
         try:
@@ -97,9 +94,7 @@ class WorkersCampaign(Campaign):
 
     def _start_workers(self) -> None:
         # Not before the pilot run: what is wrong with the subject as such comes out there, once.
-        # Forking starts a worker at once, with everything imported; elsewhere it is started anew.
-        method = "fork" if os.name == "posix" and "fork" in multiprocessing.get_all_start_methods() else "spawn"
-        self._context = multiprocessing.get_context(method)
+        self._context = worker_context()
         for _ in range(self.options.jobs):
             self._workers.append(self._hire())
 

@@ -44,6 +44,23 @@ def node_with(*ranges: tuple[int, int]) -> NumaNode:
     return node
 
 
+def take_away(node: NumaNode, start: int, pages: int) -> bool:
+    """Isolate a range and take it away; false, and no change, where something in it is in use."""
+    zones = [zone for zone in node.zones if zone.part_of(start, pages)]
+    if any(node.unmovable(zone, start, pages) is not None for zone in zones):
+        return False
+    for zone in zones:
+        give_up(zone, start, pages)
+    return True
+
+
+def give_up(zone: Zone, start: int, pages: int) -> None:
+    for part in zone.part_of(start, pages):
+        zone.isolate(*part)
+        zone.offline(*part)
+        zone.dissociate(*part)
+
+
 def sizes(node: NumaNode) -> list[int]:
     return [zone.managed_pages for zone in node.zones]
 
@@ -67,21 +84,21 @@ def test_memory_that_comes_later_is_normal_whatever_its_address() -> None:
 
 def test_memory_that_comes_back_into_a_hole_of_a_lower_zone_goes_there() -> None:
     node = node_with((0, 128 * MIB))
-    assert node.remove_memory(32 * MIB, 32 * MIB)
+    assert take_away(node, 32 * MIB, 32 * MIB)
     assert node.zone_for(32 * MIB, 32 * MIB).index == ZONE_DMA32
-    assert node.remove_memory(4 * MIB, 4 * MIB)
+    assert take_away(node, 4 * MIB, 4 * MIB)
     assert node.zone_for(4 * MIB, 4 * MIB).index == ZONE_DMA
 
 
 def test_a_zone_spans_from_its_first_page_frame_to_its_last() -> None:
     zone = zone_of(4096, start=8192)
-    zone.remove(9216, 1024)
+    give_up(zone, 9216, 1024)
     assert (zone.start_pfn, zone.spanned_pages, zone.managed_pages) == (8192, 4096, 3072)
-    zone.remove(8192, 1024)
+    give_up(zone, 8192, 1024)
     assert (zone.start_pfn, zone.spanned_pages, zone.managed_pages) == (10240, 2048, 2048)
     zone.add(9216, 1024)
     assert zone.blocks == [(9216, 12288)]
-    zone.remove(0, 1 << 20)
+    give_up(zone, 0, 1 << 20)
     assert (zone.start_pfn, zone.spanned_pages, zone.managed_pages, zone.free_pages) == (0, 0, 0, 0)
 
 
@@ -89,11 +106,11 @@ def test_memory_in_use_is_not_taken_away_nor_is_any_other_zone_touched() -> None
     node = node_with((0, 32 * MIB))
     pfn = node.allocate(3, ZONE_DMA32, 0)
     assert pfn is not None
-    assert not node.remove_memory(0, 32 * MIB)
+    assert not take_away(node, 0, 32 * MIB)
     assert sizes(node) == [16 * MIB, 16 * MIB, 0, 0, 0]
     assert node.free_pages == 32 * MIB - 8
     node.free(pfn)
-    assert node.remove_memory(0, 32 * MIB)
+    assert take_away(node, 0, 32 * MIB)
     assert (node.free_pages, node.present_pages) == (0, 0)
 
 
@@ -351,7 +368,7 @@ def test_memory_that_comes_and_goes_is_counted_and_every_free_page_lies_in_its_z
         start = memory[0] + offset
         frames = range(start, start + pages)
         if leaves:
-            assert node.remove_memory(start, pages)
+            assert take_away(node, start, pages)
             for pfn in frames:
                 present.pop(pfn, None)
         elif not any(pfn in present for pfn in frames):

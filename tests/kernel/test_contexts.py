@@ -275,7 +275,7 @@ def test_a_callback_that_fails_cancels_the_onlining_for_all() -> None:
 
         return NotifierBlock(name, priority, call)
 
-    chain = machine.memory_hotplug.chain
+    chain = machine.memory_hotplug.chain.notifiers
     chain.register(block("early", 100, 0))
     chain.register(block("refuses", 0, -12))
     chain.register(block("never asked", -1, 0))

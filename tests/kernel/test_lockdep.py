@@ -6,6 +6,7 @@ from typing import Any
 
 from slubloom.kernel.locks import Mutex, Spinlock
 from slubloom.kernel.sanitizers.lockdep import READ, TRYLOCK, Finding, Lockdep
+from slubloom.kernel.sanitizers.lockdep_findings import Recursion, Report
 
 from .helpers import bare_machine, run, start
 
@@ -14,8 +15,8 @@ class Recorder:
     """Feeds lockdep the records of threads that take (+) and leave (-) locks."""
 
     def __init__(self) -> None:
-        self.findings: list[Finding] = []
-        self.lockdep = Lockdep(self.findings.append)
+        self.findings: list[Report] = []
+        self.lockdep = Lockdep(self.findings.append, wait_types=dict.fromkeys("ABC", "2:2"))
 
     def feed(self, pid: int, story: str, *, cpu: int = 0) -> None:
         for word in story.split():
@@ -39,6 +40,7 @@ class Recorder:
     def path(self) -> list[str]:
         """The reported chain of class names, from the wanted lock to the held one."""
         (finding,) = self.findings
+        assert isinstance(finding, Finding)
         return [finding.wanted.lock_class.name, *(edge.to.name for edge in finding.path)]
 
 
@@ -85,7 +87,7 @@ def test_the_same_class_twice_is_recursion() -> None:
     recorder = Recorder()
     recorder.feed(1, "+A +B +A")
     (finding,) = recorder.findings
-    assert finding.path == []
+    assert isinstance(finding, Recursion)
     assert finding.wanted.lock_class.name == "A"
 
 

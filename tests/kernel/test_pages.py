@@ -69,7 +69,7 @@ def machine_of(
         if pages:
             machine.nodes[number].boot_memory(first, pages)
             states.set_memory(number)
-    machine.pages.build_all_zonelists(list(states.memory))
+    machine.pages.build_all_zonelists()
     machine.booting = False
     for node in machine.nodes.values():
         interleaver.spawn(node)

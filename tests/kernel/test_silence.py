@@ -57,7 +57,7 @@ program=[{op="repeat",count=3,program=[{op="memory_online",node=1},{op="sleep",n
 """
 
 
-@pytest.mark.parametrize("release", ["v3.16", "v5.11", "v5.12", "v5.15", "v6.1"])
+@pytest.mark.parametrize("release", ["v4.13", "v5.11", "v5.12", "v5.15", "v6.1"])
 @pytest.mark.parametrize("preempt", ["full", "voluntary", "none"])
 def test_a_mixed_load_is_silent(preempt: str, release: str) -> None:
     scenario = loads(MIXED.replace("PREEMPT", preempt), release=release)

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from slubloom.topology import gallery_path
+
+from . import command_line
 
 UAF = str(gallery_path("node-offline-uaf"))
 MISSED = str(gallery_path("missed-node"))
@@ -64,16 +67,7 @@ def apply(kernel):
 """
 
 
-def slubloom(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "slubloom", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, **environment},
-    )
+slubloom = partial(command_line.slubloom, python=("-W", "error"))
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

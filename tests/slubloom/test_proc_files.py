@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from slubloom.topology import gallery_path, load, loads
 
 from slubloom.end_files import FileNameError, check_folder, path_of
 from slubloom.run import RunOptions, run_scenario
+
+from . import command_line
+
+if TYPE_CHECKING:
+    import subprocess
 
 UAF = str(gallery_path("node-offline-uaf"))
 SCENARIO = """
@@ -49,14 +52,7 @@ def scenario(tmp_path: Path) -> str:
 
 
 def slubloom(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-m", "slubloom", *arguments, "--log", "off"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=dict(os.environ),
-    )
+    return command_line.slubloom(*arguments, "--log", "off")
 
 
 # --- names

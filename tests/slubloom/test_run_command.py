@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -18,6 +17,8 @@ import msgpack
 import pytest
 from slubloom.topology import gallery_path
 from slubloom.traces import TraceReader
+
+from .command_line import slubloom
 
 UAF = str(gallery_path("node-offline-uaf"))
 MISSED = str(gallery_path("missed-node"))
@@ -34,17 +35,6 @@ instances = 2
 cpu = [0, 1]
 program = [{op = "repeat", count = 10000000, program = [{op = "lock", lock = "l"}, {op = "unlock", lock = "l"}]}]
 """
-
-
-def slubloom(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-m", "slubloom", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, **environment},
-    )
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from slubloom.kernel.gfp import GFP_ACCOUNT
 from slubloom.kernel.kthread import kthread_run
 from slubloom.kernel.memcg.memcg import NO_ID, KmemState
 from slubloom.kernel.pages import GFP_KERNEL
 from slubloom.kernel.slab.allocate import kmem_cache_alloc, kmem_cache_alloc_bulk
 from slubloom.kernel.slab.create import kmem_cache_create
 from slubloom.kernel.slab.destroy import kmem_cache_destroy
-from slubloom.kernel.slab.flags import GFP_ACCOUNT, SLAB_TYPESAFE_BY_RCU
+from slubloom.kernel.slab.flags import SLAB_TYPESAFE_BY_RCU
 from slubloom.kernel.slab.free import kmem_cache_free, kmem_cache_free_bulk
 from slubloom.kernel.slab.procfs import read_slabinfo
 

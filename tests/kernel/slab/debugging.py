@@ -13,6 +13,8 @@ from slubloom.kernel import boot
 from slubloom.kernel.machine import FunctionThread
 from slubloom.topology import loads
 
+from ..helpers import TWO_NODES
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -31,16 +33,7 @@ FLAGS = {
     "R": "SLAB_TYPESAFE_BY_RCU",
 }
 
-TOPOLOGY = """
-[machine]
-[[machine.node]]
-id = 0
-cpus = "0-1"
-memory = "64M"
-[[machine.node]]
-id = 1
-cpus = "2-3"
-memory = "64M"
+CACHE = """
 [kernel]
 SANITIZERS
 [[cache]]
@@ -90,8 +83,8 @@ def topology(
 ) -> str:
     """A machine of four processors with a cache ``t``."""
     named = ", ".join(f'"{FLAGS[letter]}"' for letter in flags)
-    text = TOPOLOGY.replace("SIZE", str(size)).replace("ALIGN", str(align)).replace("CTOR", str(ctor).lower())
-    return text.replace("FLAGS", named).replace("SANITIZERS", sanitizers)
+    text = CACHE.replace("SIZE", str(size)).replace("ALIGN", str(align)).replace("CTOR", str(ctor).lower())
+    return TWO_NODES + text.replace("FLAGS", named).replace("SANITIZERS", sanitizers)
 
 
 def task(name: str, cpu: int, *operations: str) -> str:

@@ -1,0 +1,90 @@
+"""The shrinkers there are: the list, and the ids of those that are memcg-aware.
+
+Mirrors ``shrinker_list`` and ``shrinker_idr`` of mm/vmscan.c (6.1).  Both change under the writers' lock, each change
+is declared; how they may be looked at is up to the variant.  The list is linked as in the kernel: one that was taken
+off still points to the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...actors import Op, OpKind
+
+if TYPE_CHECKING:
+    from ..fault import FailSlab
+    from ..machine import Machine
+    from .shrinker import Shrinker
+
+
+class Registry:
+    """All shrinkers of a machine."""
+
+    def __init__(self, machine: Machine, failslab: FailSlab) -> None:
+        self._machine = machine
+        self.failslab = failslab
+        self._list = machine.interleaver.resource("shrinker_list")
+        self._idr = machine.interleaver.resource("shrinker_idr")
+        self.read_list = Op(OpKind.READ, self._list)
+        self.read_idr = Op(OpKind.READ, self._idr)
+        self.write_list = Op(OpKind.WRITE, self._list)
+        self.write_idr = Op(OpKind.WRITE, self._idr)
+        self.first: Shrinker | None = None
+        self.idr: dict[int, Shrinker] = {}
+
+    def adopt(self, shrinker: Shrinker) -> None:
+        """A shrinker that will be found here."""
+        shrinker.found_by = (self._list, self._idr)
+
+    # --- the list
+
+    async def list_add_tail(self, shrinker: Shrinker) -> None:
+        """Put a shrinker at the end."""
+        await self.write_list
+        shrinker.next = None
+        last = self.first
+        if last is None:
+            self.first = shrinker
+            return
+        while last.next is not None:
+            last = last.next
+        last.next = shrinker
+
+    async def list_del(self, shrinker: Shrinker) -> None:
+        """Take a shrinker off; who stands at it still finds the next."""
+        await self.write_list
+        if self.first is shrinker:
+            self.first = shrinker.next
+            return
+        before = self.first
+        while before is not None and before.next is not shrinker:
+            before = before.next
+        if before is None:
+            self._machine.kernel_bug(f"list_del corruption: shrinker {shrinker.name} is not on shrinker_list")
+        before.next = shrinker.next
+
+    async def next_of(self, shrinker: Shrinker | None) -> Shrinker | None:
+        """The one behind `shrinker`, or the first."""
+        await self.read_list
+        return self.first if shrinker is None else shrinker.next
+
+    # --- ids
+
+    async def idr_alloc(self, shrinker: Shrinker) -> int:
+        """The smallest free id."""
+        await self.write_idr
+        number = 0
+        while number in self.idr:
+            number += 1
+        self.idr[number] = shrinker
+        return number
+
+    async def idr_remove(self, number: int) -> None:
+        """Free an id."""
+        await self.write_idr
+        del self.idr[number]
+
+    async def idr_find(self, number: int) -> Shrinker | None:
+        """Whose id it is."""
+        await self.read_idr
+        return self.idr.get(number)
