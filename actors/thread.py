@@ -30,6 +30,7 @@ class KernelThread(Actor):
     waits_visibly: ClassVar[bool] = True
 
     __slots__ = (
+        "asleep_ns",
         "bh_count",
         "cpu",
         "per_cpu",
@@ -48,6 +49,7 @@ class KernelThread(Actor):
         self.clock = cpu.clock
         self.host = cpu.host
         self.per_cpu = False  # may run while its processor is not active (KTHREAD_IS_PER_CPU)
+        self.asleep_ns = 0  # virtual time at which it began to wait, if it does
         self.preempt_count = 0
         self.bh_count = 0
         self.rcu_depth = 0
@@ -63,6 +65,7 @@ class KernelThread(Actor):
             self.interleaver.touch(self.host, Access.WRITE)
         self.blocked = True
         self.spinning = False
+        self.asleep_ns = self.interleaver.now_ns
         self.interleaver.disable(self)
         cpu = self.cpu
         if cpu.current is self:
@@ -78,6 +81,7 @@ class KernelThread(Actor):
         if self.interleaver.touch is not None:
             self.interleaver.touch(self.host, Access.WRITE)
         self.blocked = self.spinning = True
+        self.asleep_ns = self.interleaver.now_ns
         # Interleaver.disable, inlined: with `unblock` below the hottest path of a contended lock.
         slot = self.slot
         if slot >= 0:

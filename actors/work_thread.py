@@ -20,7 +20,6 @@ from .thread import KernelThread
 
 if TYPE_CHECKING:
     from .actor import Actor
-    from .cpu import Cpu
     from .work_item import Barrier, WorkItem
     from .work_queue import PoolQueue, WorkQueue
     from .worker_pool import WorkerPool

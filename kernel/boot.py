@@ -27,6 +27,8 @@ from .rcu import STALL_TIMEOUT_S, Rcu
 from .releases import checkout
 from .sanitizers.deadlock import report_deadlock
 from .sanitizers.existence import Existence
+from .sanitizers.hung_task import TIMEOUT_S as HUNG_TASK_TIMEOUT_S
+from .sanitizers.hung_task import HungTasks
 from .sanitizers.kasan import Kasan
 from .sanitizers.leaks import report_leaks
 from .sanitizers.lockdep import Lockdep
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     from .releases import Kernel
     from .slab.sizing import Sizing
 
-DEFAULT_SANITIZERS = ("kasan", "lockdep", "leak", "workqueue")
+DEFAULT_SANITIZERS = ("kasan", "lockdep", "leak", "workqueue", "hung-task")
 SANITIZERS = (*DEFAULT_SANITIZERS, "slab-invariants", "existence")
 """What ``kernel.sanitizers`` may name; an oops and a deadlock are always reported."""
 
@@ -102,6 +104,9 @@ def boot(
     machine.voluntary = wanted.preempt == "voluntary"
     interleaver.on_deadlock = lambda stuck: report_deadlock(machine, stuck)
     enable_sanitizers(machine, wanted.sanitizers)
+    if machine.hung_tasks is not None:
+        timeout_s = wanted.boot.hung_task_timeout_secs
+        machine.hung_tasks.timeout_ns = (HUNG_TASK_TIMEOUT_S if timeout_s is None else timeout_s) * 1_000_000_000
     machine.jiffy_ns = jiffy_ns = 1_000_000_000 // wanted.hz
     _make_processors(machine, scenario, jiffy_ns)
     ranges = _make_nodes(machine, scenario)
@@ -122,6 +127,7 @@ def boot(
     machine.lru = LruLists(machine)
     machine.memory_hotplug = _make_memory_hotplug(machine, scenario, kernel, ranges)
     machine.slab = slub = _make_slub(machine, scenario, kernel)
+    machine.rcu.kvfree.queue = kernel.kvfree_queue
     machine.rcu.kvfree.kfree = lambda address: kfree(slub, address)
     machine.memory_hotplug.chain.notifiers.register(slab_notifier(slub))
     _run_init(machine, scenario)
@@ -185,6 +191,9 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
         )
         for event, probe in lockdep_probes(lockdep).items():
             machine.tracepoints[event].attach(probe)
+    if "hung-task" in names:
+        machine.hung_tasks = HungTasks(machine, lockdep)
+        machine.interleaver.on_time.append(machine.hung_tasks.time_has_passed)
     if "workqueue" in names:
         machine.workqueue_watchdog = WorkqueueWatchdog(machine)
         machine.interleaver.on_time.append(machine.workqueue_watchdog.time_has_passed)

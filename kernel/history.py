@@ -32,6 +32,7 @@ from .shrinker_history import SHRINKER_NEVER_RELEASED, SHRINKER_RELEASED
 from .slab.cache_release import (
     UnlinkThenWaitInWorkItem,
     WaitEachTime,
+    WaitForKvfreeFirst,
     WaitInWorkItem,
     WaitOncePerCaller,
 )
@@ -63,6 +64,7 @@ from .slab.sizing import (
     order_by_more_waste,
     present_processors,
 )
+from .slab.validation import ValidateAnyCache, ValidateDebugCaches
 
 ANCESTOR = Kernel(
     node_tracking=NormalMemoryNodes(),
@@ -76,6 +78,7 @@ ANCESTOR = Kernel(
     cpu_flush=FlushByInterrupt,
     cpu_partial=CpuPartialByObjects(),
     fast_path=PairAtOnce(),
+    validation=ValidateAnyCache(),
     quarantine=None,
     cache_release=WaitOncePerCaller,
     kmem_memcg=WaitForEachCache,
@@ -89,6 +92,7 @@ ANCESTOR = Kernel(
     lru_owner=UnderNodeLock(),
     rcu_flavours=Flavours(consolidated=False),
     rcu_barrier=CpusHeld(),
+    kvfree_queue="events",
 )
 
 RELEASED: tuple[Patch, ...] = (
@@ -345,6 +349,13 @@ RELEASED: tuple[Patch, ...] = (
         lambda kernel: replace(kernel, kernfs=replace(kernel.kernfs, drains_unused=False)),
     ),
     Patch(
+        "validate-debug-caches",
+        "c7323a5ad078",
+        (6, 1),
+        "mm/slub: restrict sysfs validation to debug caches and make it safe",
+        lambda kernel: replace(kernel, validation=ValidateDebugCaches()),
+    ),
+    Patch(
         "kmalloc-requested-size",
         "6edf2576a6cc",
         (6, 1),
@@ -359,6 +370,13 @@ RELEASED: tuple[Patch, ...] = (
         lambda kernel: replace(kernel, hotplug_extent=AroundBlock()),
     ),
     Patch(
+        "kmalloc-red-zone",
+        "946fa0dbf2d8",
+        (6, 2),
+        "mm/slub: extend redzone check to extra allocated kmalloc space than requested",
+        lambda kernel: sized(kernel, red_zone_from_request=True),
+    ),
+    Patch(
         "order-by-more-waste",
         "0fe2735d5e2e",
         (6, 7),
@@ -371,6 +389,20 @@ RELEASED: tuple[Patch, ...] = (
         (6, 12),
         "mm, slab: reintroduce rcu_barrier() into kmem_cache_destroy()",
         lambda kernel: replace(kernel, cache_release=WaitEachTime),
+    ),
+    Patch(
+        "kvfree-barrier-before-destroy",
+        "6c6c47b063b5",
+        (6, 12),
+        "mm, slab: call kvfree_rcu_barrier() from kmem_cache_destroy()",
+        lambda kernel: replace(kernel, cache_release=WaitForKvfreeFirst),
+    ),
+    Patch(
+        "kvfree-unbound-queue",
+        "",
+        (6, 12),
+        "rcu: Use system_unbound_wq to avoid disturbing isolated CPUs",
+        lambda kernel: replace(kernel, kvfree_queue="events_unbound"),
     ),
 )
 """In the order of merging.

@@ -98,6 +98,7 @@ class KernfsNode:
         self._put = Op(OpKind.RELEASE, self.resource, perform=self._leave, aux=self)
         self._drain = Op(OpKind.WAIT, self.resource, admit=self._admit_drain, aux=self)
         self._wait_for_remover = Op(OpKind.WAIT, self.resource, admit=self._admit_loser, aux=self)
+        self._changes()
 
     @part_of_caller
     async def get_active(self) -> bool:
@@ -204,6 +205,9 @@ class KernfsDirectory:
         self.removed = False
         self._maker = maker
         self.write = Op(OpKind.WRITE, Resource(path, maker))
+        touch = kernfs.machine.interleaver.touch
+        if touch is not None:
+            touch(self.write.resource, Access.WRITE)
 
     def file(self, attribute: str) -> KernfsNode | None:
         """The file of an attribute, as part of the step being made; None where the directory has gone."""
@@ -213,6 +217,8 @@ class KernfsDirectory:
         if self.removed:
             return None
         node = self.nodes.get(attribute)
+        if node is not None and touch is not None:
+            touch(node.resource, Access.READ)
         if node is None:
             node = self.nodes[attribute] = KernfsNode(self.kernfs, f"{self.path}/{attribute}", attribute, self._maker)
         return node
@@ -247,8 +253,14 @@ class Kernfs:
     def file(self, path: str, attribute: str) -> KernfsNode:
         """The file at `path`, which is never removed; all of one `attribute` have one lock class."""
         node = self._files.get(path)
+        if node is not None and self.machine.interleaver.touch is not None:
+            self.machine.interleaver.touch(node.resource, Access.READ)
         if node is None:
             node = self._files[path] = KernfsNode(self, path, attribute, self._maker)
+            if (touch := self.machine.interleaver.touch) is not None:
+                touch(node.resource, Access.WRITE)
+        elif (touch := self.machine.interleaver.touch) is not None:
+            touch(node.resource, Access.READ)
         return node
 
     def directory(self, path: str, of: Resource) -> KernfsDirectory:

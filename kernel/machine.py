@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..actors import Actor, Cpu, Interleaver, KernelThread, NumaNode, Outcome
 from ..actors.cpu import SoftIrq
+from .locks.classes import LockClasses
 from .memory import NullPointer
 from .stack import bottom_of_stack, stack_of
 from .violation import KernelOops, Violation
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .pages import PageAllocator
     from .rcu import Rcu
     from .sanitizers.existence import Existence
+    from .sanitizers.hung_task import HungTasks
     from .sanitizers.kasan import Kasan
     from .sanitizers.workqueue_watchdog import WorkqueueWatchdog
     from .shrinker import Shrinkers
@@ -53,10 +55,12 @@ class Machine:
         self.kasan: Kasan | None = None
         self.existence: Existence | None = None
         self.workqueue_watchdog: WorkqueueWatchdog | None = None
+        self.hung_tasks: HungTasks | None = None
         self.log: Any = None
         self.cpus: dict[int, Cpu] = {}
         self.nodes: dict[int, NumaNode] = {}
-        self.lock_classes: dict[str, str] = {}  # name → wait type "outer:inner"
+        self.lock_classes = LockClasses(self.tracepoints)  # name → wait type "outer:inner"
+        self.lock_versions: dict[str, dict[Any, int]] = {}  # name → key → version of that name, see locks.classes
         self.violations: list[Violation] = []
         self.counters: dict[str, int] = {}
         self.console: list[str] = []  # the kernel's own messages, without time stamps

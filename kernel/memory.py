@@ -95,6 +95,8 @@ def free_structure(structure: Structure) -> None:
     shadow = shadow_of(structure)
     if shadow is None:
         return
+    if (fire := shadow.machine.tracepoints.structure_free.fire) is not None:
+        fire(shadow.address, shadow.type_name, shadow.size)
     existence = shadow.machine.existence
     if existence is not None and shadow.kept_by is not None and shadow.kept_by.tracked and not shadow.freed_by:
         _become(structure, lambda cls: cls.__mro__[1])
@@ -108,7 +110,7 @@ def free_structure(structure: Structure) -> None:
     shadow.freed_by = shadow.machine.who()
     shadow.freed_at = shadow.machine.stack()
     for part in (*(getattr(structure, name) for name in structure.embedded), structure):
-        _become(part, _poisoned)
+        part.__class__ = _poisoned(part.__class__)  # in the open: to the footprint audit this changes all of it
 
 
 def _become(part: Any, change: Callable[[Any], Any]) -> None:

@@ -10,6 +10,7 @@ from .slab.cache_release import (
     NeverPutKobject,
 )
 from .slab.cpu_flush import CpusLockUnderSlabMutex, FlushLockFirst
+from .slab.cpu_partial import CpuPartialInterruptible
 from .slab.fast_path import PageNeverNull, PageTested
 from .slab.lock_variants import SlabMutexInShrink
 
@@ -20,6 +21,13 @@ NEVER_RELEASED: tuple[Patch, ...] = (
         None,
         "RFC of 7e1fa93deff4 (5.12): kmem_cache_shrink() takes slab_mutex instead of the memory hotplug lock",
         lambda kernel: replace(kernel, slab_locks=SlabMutexInShrink(kernel.slab_locks)),
+    ),
+    Patch(
+        "put-cpu-partial-interruptible",
+        "",
+        None,
+        "before 3.2, and not on x86: this_cpu_cmpxchg() of c->partial with interrupts on",
+        lambda kernel: replace(kernel, cpu_partial=CpuPartialInterruptible()),
     ),
     Patch(
         "slub-flush-work-v4",
@@ -55,6 +63,13 @@ NEVER_RELEASED: tuple[Patch, ...] = (
         None,
         "mm/slub: fix panic in slab_alloc_node()",
         lambda kernel: replace(kernel, fast_path=PageTested()),
+    ),
+    Patch(
+        "kvfree-own-queue",
+        "dfd3df31c9db",
+        None,
+        "mm/slab/kvfree_rcu: Switch to WQ_MEM_RECLAIM wq",
+        lambda kernel: replace(kernel, kvfree_queue="kvfree_rcu_reclaim"),
     ),
     Patch(
         "deactivate-at-once",

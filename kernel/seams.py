@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .slab.node_variants import NodeLifetime, NodeTracking
     from .slab.quarantine import QuarantineWithIrqsOn
     from .slab.sizing import Sizing
+    from .slab.validation import Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Kernel:
     cpu_flush: Callable[[Slub], CpuFlush]
     cpu_partial: CpuPartial
     fast_path: FastPath
+    validation: Validation
     quarantine: Callable[[Slub], QuarantineWithIrqsOn] | None  # None where SLUB has none
     cache_release: Callable[[Slub], CacheRelease]
     kmem_memcg: Callable[[Cgroups, Slub], KmemMemcg]
@@ -61,6 +63,7 @@ class Kernel:
     lru_owner: LruOwner
     rcu_flavours: Flavours
     rcu_barrier: BarrierSection
+    kvfree_queue: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ not fatal, for programs may race.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .files import error_name
@@ -32,7 +33,7 @@ def kind_of(section: Any) -> Kind:
         batch=section.batch,
         scan_ns=section.scan_ns,
         by_task=section.charge == "task",
-        late=section.register_late,
+        late_ns=section.register_after_ns,
     )
 
 
@@ -40,8 +41,9 @@ async def mount_all(machine: Machine, scenario: Scenario) -> str | None:
     """Mount what is there from the start; the name of one that could not be."""
     assert machine.shrinkers is not None  # the scenario has some
     for section in scenario.shrinkers:
-        if section.mounted and await machine.shrinkers.mount(section.name, kind_of(section)):
-            return section.name
+        for place in section.places:
+            if await machine.shrinkers.mount(place, kind_of(section)):
+                return place
     return None
 
 
@@ -84,9 +86,34 @@ async def lru_add(task: Any, operation: Any) -> None:
     if sb is None:
         return
     for _ in range(operation.count):
-        if not await sb.add_object(operation.node):
+        address = await sb.add_object(operation.node)
+        if address is None:
             task.machine.count("failed_allocations")
             break
+        if operation.hold:
+            await task.machine.shrinkers.get_super(sb.name)
+            await task.workload.touch_object
+            task.workload.bags.setdefault(f"held at {sb.name}", deque()).append(address)
+        else:
+            await sb.put_object(address)
+    await task.machine.shrinkers.put_super(sb)
+
+
+@kernel_name("__fput")
+async def lru_put(task: Any, operation: Any) -> None:
+    """Use held objects no more."""
+    sb = await _super(task, operation)
+    if sb is None:
+        return
+    done = 0
+    while operation.count is None or done < operation.count:
+        await task.workload.touch_object
+        held = task.workload.bags.get(f"held at {sb.name}")
+        if not held:
+            break
+        await sb.put_object(held.popleft())
+        await task.machine.shrinkers.put_super(sb)
+        done += 1
     await task.machine.shrinkers.put_super(sb)
 
 
@@ -137,6 +164,6 @@ async def reclaim_memcg(task: Any, operation: Any) -> None:
 
 
 SHRINKER_OPERATIONS: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
-    function.__name__: function for function in (mount, umount, lru_add, lru_use, shrink_slab, reclaim_memcg)
+    function.__name__: function for function in (mount, umount, lru_add, lru_put, lru_use, shrink_slab, reclaim_memcg)
 }
 """By the name a program uses."""

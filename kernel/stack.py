@@ -32,6 +32,7 @@ _HIDDEN = tuple(
         "memory_operations",
         "shrinker_operations",
         "work_operations",
+        "cpu_operations",
         "workload",
         "boot",
         "sanitizers",

@@ -25,10 +25,17 @@ if TYPE_CHECKING:
 def _leave_kernel(thread: Any) -> None:
     if thread.rcu_depth or thread.preempt_count:
         return  # a program that holds such a thing between two operations stands for one long call into the kernel
+    if (fire := thread.machine.tracepoints.sys_exit.fire) is not None and not _holds_own_lock(thread):
+        fire(0)
     cpu = thread.cpu
     cpu.in_user_mode = True
     if cpu.qs_needed is not None:
         thread.machine.rcu.quiescent.user_mode(cpu)
+
+
+def _holds_own_lock(thread: Any) -> bool:
+    """Whether the program holds one of its own locks between two operations: that stands for one long call too."""
+    return isinstance(thread, Task) and any(thread in lock.holders() for lock in thread.workload.locks.values())
 
 
 def _enter_kernel(thread: Any) -> None:

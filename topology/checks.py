@@ -157,7 +157,7 @@ def check_workload(scenario: Scenario) -> Iterator[Problem]:
                     yield from check_program(f"{here}.program", operation.program)
                 case "flush_work" | "cancel_work_sync" | "flush_workqueue" | "drain_workqueue":
                     yield from check_waiting(scenario, here, operation)
-                case "mount" | "umount" | "lru_add" | "lru_use" | "shrink_slab" | "reclaim_memcg":
+                case "mount" | "umount" | "lru_add" | "lru_put" | "lru_use" | "shrink_slab" | "reclaim_memcg":
                     yield from check_shrinker_operation(scenario, here, operation)
                 case "repeat":
                     yield from check_program(f"{here}.program", operation.program)

@@ -55,6 +55,7 @@ def release_key(release: str) -> tuple[int, ...]:
 class BootParameters(Model):
     """``[kernel.boot]``: parameters of the kernel command line.
 
+    ``hung_task_timeout_secs`` is that sysctl, which may stand there too (0: nobody watches).
     ``memory_notifier_error_inject`` loads that module, and is its ``priority`` on the memory chain.
     """
 
@@ -64,6 +65,7 @@ class BootParameters(Model):
     slub_max_order: Annotated[int, Field(ge=0, le=10)] | None = None
     slub_min_objects: Annotated[int, Field(ge=0, le=32767)] | None = None
     rcu_cpu_stall_timeout: Annotated[int, Field(ge=3, le=300)] | None = None
+    hung_task_timeout_secs: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     memory_notifier_error_inject: Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)] | None = None
 
 
@@ -259,7 +261,7 @@ class Scenario(Model):
         document = self.model_dump(mode="json", by_alias=True)
         if not self.machine.slabinfo:
             del document["machine"]["slabinfo"]
-        for parameter in ("rcu_cpu_stall_timeout", "memory_notifier_error_inject"):
+        for parameter in ("rcu_cpu_stall_timeout", "hung_task_timeout_secs", "memory_notifier_error_inject"):
             if document["kernel"]["boot"][parameter] is None:
                 del document["kernel"]["boot"][parameter]
         if not self.kernel.kasan_quarantine:

@@ -25,10 +25,11 @@ Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
 class ShrinkerSection(Model):
     """``[[shrinker]]``: a cache of objects of ``size`` bytes with an LRU list and a shrinker, as a file system has.
 
-    One that is ``mounted`` is there, under its own name, when the tasks start.  ``charge`` says whose list an object
+    One that is ``mounted`` is there, under its own name, when the tasks start; several ``copies`` have numbers behind
+    it.  ``charge`` says whose list an object
     goes to: that of the cgroup it is charged to, or that of the task that adds it, and then it is charged to nobody.
-    ``scan_ns`` is how long each scan waits for somebody else; ``register_late`` lets users in before the shrinker is
-    registered.  ``batch`` 0 is the default of the kernel.
+    ``scan_ns`` is how long each scan waits for somebody else.  ``register_after_ns`` is how long after users are let in
+    the shrinker is registered; absent, it is before.  ``batch`` 0 is the default of the kernel.
     """
 
     name: Name
@@ -38,8 +39,16 @@ class ShrinkerSection(Model):
     batch: Annotated[int, Field(ge=0, le=COUNT_MAX)] = 0
     charge: Literal["object", "task"] = "object"
     scan_ns: Nanoseconds = 0
-    register_late: bool = False
+    register_after_ns: Nanoseconds | None = None
     mounted: bool = True
+    copies: Annotated[int, Field(ge=1, le=256)] = 1
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where it is mounted from the start."""
+        if not self.mounted:
+            return ()
+        return (self.name,) if self.copies == 1 else tuple(f"{self.name}{number}" for number in range(self.copies))
 
 
 class Mount(Model):
@@ -58,12 +67,24 @@ class Umount(Model):
 
 
 class LruAdd(Model):
-    """Add ``count`` new objects to what is mounted, unused, so that they may be reclaimed; node -1 is any node."""
+    """Add ``count`` new objects to what is mounted; node -1 is any node.
+
+    They are unused and may be reclaimed, or with ``hold`` in use, and keep it mounted, until somebody's lru_put.
+    """
 
     op: Literal["lru_add"]
     at: Name
     node: Annotated[int, Field(ge=-1, le=1023)] = -1
     count: Count = 1
+    hold: bool = False
+
+
+class LruPut(Model):
+    """Use ``count`` objects no more that were added with ``hold``, or all of them; the first added first."""
+
+    op: Literal["lru_put"]
+    at: Name
+    count: Count | None = None
 
 
 class LruUse(Model):
@@ -91,7 +112,7 @@ class ReclaimMemcg(Model):
     pages: Count = 1
 
 
-ShrinkerOperation = Mount | Umount | LruAdd | LruUse | ShrinkSlab | ReclaimMemcg
+ShrinkerOperation = Mount | Umount | LruAdd | LruPut | LruUse | ShrinkSlab | ReclaimMemcg
 
 
 def check_shrinker_operation(scenario: Scenario, here: str, operation: Any) -> Iterator[Problem]:
@@ -103,8 +124,8 @@ def check_shrinker_operation(scenario: Scenario, here: str, operation: Any) -> I
                 yield Problem(
                     f"{here}.shrinker", f"there is no [[shrinker]] {operation.shrinker!r}; there are: {_list(kinds)}"
                 )
-        case "umount" | "lru_add" | "lru_use":
-            known = [*(section.name for section in scenario.shrinkers if section.mounted), *scenario.mounts]
+        case "umount" | "lru_add" | "lru_put" | "lru_use":
+            known = [*(place for section in scenario.shrinkers for place in section.places), *scenario.mounts]
             counted = "{" in operation.at or any("{" in name for name in known)
             if operation.at not in known and not counted:
                 yield Problem(f"{here}.at", f"nothing is mounted at {operation.at!r}; there is: {_list(known)}")

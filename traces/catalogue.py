@@ -147,19 +147,30 @@ _SLUBLOOM_EVENTS = {
         softirq_disable: int depth
         softirq_enable: int depth
     """,
+    # A program goes back to user space, holding no lock of its own; `ret` is what the call has returned.
+    "raw_syscalls": """
+        sys_exit: long ret
+    """,
+    # A function is called that may sleep, whether it has to or not (``might_sleep()``), other than taking a lock.
+    "sched": """
+        might_sleep: string function
+    """,
     # Interrupts switched off and on, at interrupt level 0 (a thread), 1 (soft) or 2 (hard).
     "preemptirq": """
         irq_disable: int level
         irq_enable: int level
     """,
-    # Which lock, taken before, protects that the next one is of a class that is held already.
+    # A new lock class and what its holders may wait for (outer:inner); and which lock, taken before, protects that the
+    # next one is of a class that is held already.
     "lock": """
+        lock_class: string name, string wait_type
         lock_nest: string name, void * lockdep_addr
     """,
     # What keeps structures alive: pointers to them that were loaded and used, references, and readers by flavour.
     "pointer": """
         pointer_load: void * object
         pointer_use: void * object, string type, string field, string kept_by
+        structure_free: void * object, string type, size_t size
         reference_get: void * object, int references
         reference_put: void * object, int references
         reader_enter: string flavour

@@ -252,14 +252,20 @@ class Tracepoints:
     softirq_raise: Tracepoint
     softirq_disable: Tracepoint
     softirq_enable: Tracepoint
+    # raw_syscalls
+    sys_exit: Tracepoint
+    # sched, ours
+    might_sleep: Tracepoint
     # preemptirq
     irq_disable: Tracepoint
     irq_enable: Tracepoint
     # lock, ours
+    lock_class: Tracepoint
     lock_nest: Tracepoint
     # pointer
     pointer_load: Tracepoint
     pointer_use: Tracepoint
+    structure_free: Tracepoint
     reference_get: Tracepoint
     reference_put: Tracepoint
     reader_enter: Tracepoint

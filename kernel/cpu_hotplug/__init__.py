@@ -39,6 +39,7 @@ go on → RCU waits for it no more → dead → its callbacks are taken over →
                                           also counts as holder of cpu_hotplug_lock; taken and left at once by the
                                           control thread before it waits for ``cpuhp/N``
     stop_cpus_mutex, sparse_irq_lock      around the stop; around bringing up and taking down
+    smpboot_threads_lock                  around parking and unparking threads of subsystems
     cpuhp_state_mutex                     under cpu_hotplug_lock (read): the table of states
 
 **Booting** (`boot.smp_init`): the processors that are online at boot pass their states before the first decision of

@@ -7,9 +7,9 @@ described at the head of this package.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ...actors import Access, Op, OpKind
+from ...actors import Access, KernelThread, Op, OpKind
 from ..locks import Mutex, PercpuRwsem, Together
 from ..stack import kernel_name
 from .callbacks import Callbacks
@@ -20,6 +20,8 @@ from .transition import Transitions
 from .walk import Walk
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from ...actors import Cpu
     from ..machine import Machine
 
@@ -33,13 +35,16 @@ class CpuHotplug:
         self.cpu_add_remove_lock = Mutex(machine, "cpu_add_remove_lock")
         self.disabled = 0  # under cpu_add_remove_lock
         self.table = StateTable()
+        self._stand_in: KernelThread | None = None
         self._states: dict[int, CpuhpCpuState] = {}
         self._devices: dict[int, Mutex] = {}
         self._resource = machine.interleaver.resource("cpuhp_state")
         self.read = Op(OpKind.READ, self._resource)
         self.walk = Walk(machine, self)
         self.transitions = Transitions(machine, self)
-        Callbacks(machine).fill(self.table, self.transitions)
+        callbacks = Callbacks(machine)
+        callbacks.fill(self.table, self.transitions)
+        self.smpboot = callbacks.smpboot
         registration = Registration(machine, self)
         self.setup_state = registration.setup_state
         self.setup_state_nocalls = registration.setup_state_nocalls
@@ -73,6 +78,15 @@ class CpuHotplug:
         """Declare that the step being made changes how far some processor is, or (`access`) looks at it."""
         if (touch := self._machine.interleaver.touch) is not None:
             touch(self._resource, access)
+
+    def run_while_booting(self, cpu: Cpu, comm: str, work: Coroutine[Any, Any, Any]) -> None:
+        """Run to its end, now, what `comm` does on a processor; one thread object stands for all of them."""
+        thread = self._stand_in
+        if thread is None:
+            thread = self._stand_in = KernelThread(cpu, comm, pid=0)
+        thread.comm = comm
+        thread.move_to(cpu)
+        self._machine.run_alone(thread, work)
 
     # --- requests
 

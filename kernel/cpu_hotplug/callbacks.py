@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import COND_RESCHED, Access
+from .smpboot import SmpbootThreads
 from .states import CpuhpState, Step
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Callbacks:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self.smpboot = SmpbootThreads(machine)
 
     def fill(self, table: StateTable, transitions: Transitions) -> None:
         """The states that the kernel has from the start."""
@@ -47,6 +49,9 @@ class Callbacks:
                 state.AP_ONLINE: Step("ap:online"),
                 state.TEARDOWN_CPU: Step("cpu:teardown", None, transitions.takedown_cpu),
                 state.AP_SCHED_WAIT_EMPTY: Step("sched:waitempty", None, self.sched_cpu_wait_empty),
+                state.AP_SMPBOOT_THREADS: Step(
+                    "smpboot/threads:online", self.smpboot.smpboot_unpark_threads, self.smpboot.smpboot_park_threads
+                ),
                 state.AP_WORKQUEUE_ONLINE: Step(
                     "workqueue:online", workqueues.workqueue_online_cpu, self._workqueue_offline_cpu
                 ),

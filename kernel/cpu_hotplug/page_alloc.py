@@ -62,10 +62,12 @@ class PcpListsResized:
 
 
 async def _update_populated_zones(machine: Machine) -> None:
+    if machine.booting:
+        await zone_pcp_update(machine)  # once for all of them: nobody waits for the lock, and lockdep sees the same
+        return
     for number in list(machine.pages.states.memory):
         node = machine.nodes[number]
-        if not machine.booting:
-            await node.read_zones
+        await node.read_zones
         for zone in node.zones:
             if zone.managed_pages:
                 await zone_pcp_update(machine)

@@ -64,16 +64,22 @@ class Registration:
     async def _setup(self, wanted: int, step: Step, *, invoke: bool) -> int:
         if not CpuhpState.OFFLINE < wanted < CpuhpState.ONLINE or not step.name:
             return -EINVAL
+        if self._machine.booting and not invoke:
+            return self._store(wanted, step)  # nobody else is there: the locks can wait
         async with self._hotplug.cpus_read_lock(), self.mutex:
             self._hotplug.changes()
-            state = self._table.reserve(wanted)
-            error = state if state < 0 else self._table.store(state, step)
-            if error:
-                return error
-            if invoke and step.startup is not None and (error := await self._start_all(state)):
-                self._table.clear(state)
-                return error
-            return state if wanted in DYNAMIC else 0
+            state = self._store(wanted, step)
+            if state >= 0 and invoke and step.startup is not None:
+                number = state or wanted
+                if error := await self._start_all(number):
+                    self._table.clear(number)
+                    return error
+            return state
+
+    def _store(self, wanted: int, step: Step) -> int:
+        state = self._table.reserve(wanted)
+        error = state if state < 0 else self._table.store(state, step)
+        return error or (state if wanted in DYNAMIC else 0)
 
     async def _start_all(self, state: int, instance: object | None = None) -> int:
         """Start each processor that has passed the state; after a failure, tear those down that were started."""

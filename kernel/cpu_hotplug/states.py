@@ -7,6 +7,7 @@ architectures and of subsystems that do not exist here are left out.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
 
@@ -109,8 +110,7 @@ class StateTable:
 
     def __init__(self) -> None:
         self.steps: dict[int, Step] = {}
-        self._up: list[int] | None = None
-        self._down: list[int] | None = None
+        self._ways: dict[bool, list[int]] = {}  # the states with something to call, upward and downward
 
     def reserve(self, state: int) -> int:
         """`state`, or the first free one of the range that it stands for; -ENOSPC where there is none left."""
@@ -123,22 +123,22 @@ class StateTable:
         if state in self.steps:
             return -EBUSY
         self.steps[state] = step
-        self._up = self._down = None
+        self._ways.clear()
         return 0
 
     def clear(self, state: int) -> None:
         """Empty a state."""
         self.steps.pop(state, None)
-        self._up = self._down = None
+        self._ways.clear()
 
     def next_state(self, state: int, target: int, *, bringup: bool) -> int | None:
         """The first state with something to call on the way to `target`; None where there is none any more."""
+        way = self._ways.get(bringup)
+        if way is None:
+            way = [number for number, step in self.steps.items() if not step.empty(bringup=bringup)]
+            way = self._ways[bringup] = sorted(way)
         if bringup:
-            if self._up is None:
-                self._up = sorted(number for number, step in self.steps.items() if not step.empty(bringup=True))
-            return next((number for number in self._up if state < number <= target), None)
-        if self._down is None:
-            self._down = sorted(
-                (number for number, step in self.steps.items() if not step.empty(bringup=False)), reverse=True
-            )
-        return next((number for number in self._down if target < number <= state), None)
+            at = bisect_right(way, state)
+            return way[at] if at < len(way) and way[at] <= target else None
+        at = bisect_right(way, state) - 1
+        return way[at] if at >= 0 and way[at] > target else None

@@ -127,8 +127,8 @@ class Stoppers:
         if thread is None:
 
             async def cpu_stopper_thread() -> None:
-                stopper = self._threads[cpu.cpu_id]
-                while True:
+                stopper = self._machine.running
+                while isinstance(stopper, PerCpuKthread):
                     await stopper.schedule
                     if self._stop is not None:
                         await self.multi_cpu_stop(self._stop, cpu)

@@ -30,7 +30,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...actors import KernelThread, Message
+from ...actors import Message
 from ..locks import Mutex
 from ..stack import kernel_name
 from .states import EBUSY, CpuhpState
@@ -87,7 +87,7 @@ class Transitions:
     async def _start(self, st: CpuhpCpuState) -> None:
         machine, cpu = self._machine, st.cpu
         if machine.booting:
-            machine.run_alone(KernelThread(cpu, cpu.comm, pid=0), self.start_secondary(st))
+            self._hotplug.run_while_booting(cpu, cpu.comm, self.start_secondary(st))
             return
         machine.printk("info", f"smpboot: Booting Node {cpu.node} Processor {cpu.cpu_id}")
         if cpu.serial < 0:
@@ -135,7 +135,7 @@ class Transitions:
     async def down(self, cpu: Cpu, target: int) -> int:
         """Take a processor down to `target`; 0 or a negative errno."""
         hotplug, walk = self._hotplug, self._walk
-        if len(self._machine.online_cpus()) == 1 and cpu.online:
+        if len(self._machine.online_cpus()) == 1:
             return -EBUSY
         async with hotplug.lock:
             st = hotplug.state_of(cpu)

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...actors import KernelThread
 from ..locks.base import WRITE
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 from .states import CpuhpState, is_atomic_state
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from ..machine import Machine
     from .api import CpuHotplug
     from .cpu_state import CpuhpCpuState
@@ -37,11 +34,13 @@ class LockMap:
         self.address = machine.static_address(16)
         machine.lock_classes[name] = "0:0"
 
+    @part_of_caller
     def acquire(self) -> None:
         """``lock_map_acquire``."""
         if (fire := self._machine.tracepoints.lock_acquire.fire) is not None:
             fire(WRITE, self.name, self.address)
 
+    @part_of_caller
     def release(self) -> None:
         """``lock_map_release``."""
         if (fire := self._machine.tracepoints.lock_release.fire) is not None:
@@ -191,6 +190,7 @@ class Walk:
 
     # --- cpuhp/N
 
+    @kernel_name("smpboot_thread_fn")
     async def cpuhp_thread(self, st: CpuhpCpuState) -> None:
         """The body of ``cpuhp/N``."""
         while True:
@@ -245,7 +245,7 @@ class Walk:
         st.should_run = True
         machine = self._machine
         if machine.booting:
-            machine.run_alone(KernelThread(st.cpu, f"cpuhp/{st.cpu.cpu_id}", pid=0), self._while_asked(st))
+            self._hotplug.run_while_booting(st.cpu, f"cpuhp/{st.cpu.cpu_id}", self._while_asked(st))
             return
         thread = st.thread or st.make_thread(lambda: self.cpuhp_thread(st))
         milestones = st.milestones
@@ -253,10 +253,9 @@ class Walk:
         await thread.wake_up()
         await done.wait()
 
-    async def _while_asked(self, st: CpuhpCpuState) -> Coroutine[Any, Any, None] | None:
+    async def _while_asked(self, st: CpuhpCpuState) -> None:
         while st.should_run:
             await self.cpuhp_thread_fun(st)
-        return None
 
     async def cpuhp_kick_ap(self, st: CpuhpCpuState, target: int) -> int:
         """Have ``cpuhp/N`` go to `target`, and back after a failure; 0 or the errno of that."""

@@ -9,6 +9,7 @@ from ...actors import COND_RESCHED
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
+    from ..machine import Machine
 
 NESTED = 8
 RECURSIVE = 4
@@ -37,6 +38,15 @@ class _Nothing:
 
 
 NOTHING = _Nothing()
+
+
+def might_sleep(machine: Machine, function: str) -> None:
+    """Say that `function` may sleep, so that calling it where nothing may is found though it need not sleep now.
+
+    For functions that wait for something else than a lock: locks are announced anyway.
+    """
+    if (fire := machine.tracepoints.might_sleep.fire) is not None:
+        fire(function)
 
 
 async def after_others(take: Callable[[], Awaitable[None]]) -> None:

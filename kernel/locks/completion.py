@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Access, Actor, Op, OpKind
+from .base import might_sleep
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -43,6 +44,7 @@ class Completion:
 
     def wait(self) -> Awaitable[None]:
         """Sleep until a `complete` is there to be used up (``wait_for_completion``)."""
+        might_sleep(self.machine, "wait_for_completion")
         return self._wait
 
     def complete(self) -> Awaitable[None]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import CONTENDED_MUTEX, TRYLOCK, after_others
+from .base import CONTENDED_MUTEX, NESTED, TRYLOCK, after_others
+from .classes import subclass
 from .exclusive import ExclusiveLock
 
 if TYPE_CHECKING:
@@ -36,6 +37,26 @@ class Mutex(ExclusiveLock):
         if self.machine.voluntary and self.machine.this_cpu.queue:
             return after_others(self._announce_and_acquire)
         return self._announce_and_acquire()
+
+    def lock_nested(self, number: int) -> Awaitable[None]:
+        """`lock` while another lock of its class is held, in an order that is safe (``mutex_lock_nested``)."""
+        return self._lock_as(0, subclass(self.name, number))
+
+    def lock_nest_lock(self, nest: Mutex) -> Awaitable[None]:
+        """`lock` while others of its class may be held, in any order: `nest` is held (``mutex_lock_nest_lock``)."""
+        return self._lock_as(NESTED, self.name, nest)
+
+    def _lock_as(self, flags: int, name: str, nest: Mutex | None = None) -> Awaitable[None]:
+        def announce() -> Awaitable[None]:
+            if nest is not None and (tell := self.machine.tracepoints.lock_nest.fire) is not None:
+                tell(nest.name, nest.address)
+            if (fire := self._acquire_point.fire) is not None:
+                fire(flags, name, self.address)
+            return self.acquire
+
+        if self.machine.voluntary and self.machine.this_cpu.queue:
+            return after_others(announce)
+        return announce()
 
     def _announce_and_acquire(self) -> Awaitable[None]:
         fire = self._acquire_point.fire

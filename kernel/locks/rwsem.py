@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...actors import Actor, Op, OpKind
 from .base import CONTENDED_READ, CONTENDED_WRITE, READ, TRYLOCK, WRITE, after_others
+from .classes import subclass
 from .shared import SharedLock
 
 if TYPE_CHECKING:
@@ -66,6 +67,24 @@ class RwSemaphore(SharedLock):
     def _announce_down_write(self) -> Awaitable[None]:
         self.announce(WRITE)
         return self._down_write
+
+    def down_read_nested(self, number: int) -> Awaitable[None]:
+        """`down_read` while another one of its class is held, in an order that is safe."""
+        return self._down_as(READ, number, self._down_read)
+
+    def down_write_nested(self, number: int) -> Awaitable[None]:
+        """`down_write` while another one of its class is held, in an order that is safe."""
+        return self._down_as(WRITE, number, self._down_write)
+
+    def _down_as(self, flags: int, number: int, op: Op) -> Awaitable[None]:
+        def announce() -> Awaitable[None]:
+            if (fire := self.machine.tracepoints.lock_acquire.fire) is not None:
+                fire(flags, subclass(self.name, number), self.address)
+            return op
+
+        if self.machine.voluntary and self.machine.this_cpu.queue:
+            return after_others(announce)
+        return announce()
 
     def up_read(self) -> Awaitable[None]:
         """Leave the read side."""

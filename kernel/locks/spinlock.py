@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..stack import renamed
 from .base import CONTENDED_SPIN, NOTHING, TRYLOCK
+from .classes import subclass
 from .exclusive import ExclusiveLock
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ class Spinlock(ExclusiveLock):
         machine.running.preempt_disable()
         if (fire := machine.tracepoints.lock_acquire.fire) is not None:
             fire(0, self.name, self.address)
+        return self.acquire
+
+    def lock_nested(self, number: int) -> Awaitable[None]:
+        """`lock` while another lock of its class is held, in an order that is safe (``spin_lock_nested``)."""
+        machine = self.machine
+        machine.running.preempt_disable()
+        if (fire := machine.tracepoints.lock_acquire.fire) is not None:
+            fire(0, subclass(self.name, number), self.address)
         return self.acquire
 
     def unlock(self) -> Awaitable[None]:

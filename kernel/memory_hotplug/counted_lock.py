@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Actor, Op, OpKind
-from ..locks.base import CONTENDED_READ, CONTENDED_WRITE, READ, WRITE
+from ..locks.base import CONTENDED_READ, CONTENDED_WRITE, READ, RECURSIVE, WRITE
 from ..locks.shared import SharedLock
 from ..stack import kernel_name
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from ..machine import Machine
+
+
+LOOK = Op(OpKind.LOCAL, "active_writer")
+"""That the running thread is the writer only it can change."""
 
 
 class CountedLock(SharedLock):
@@ -39,13 +43,17 @@ class CountedLock(SharedLock):
 
     @kernel_name("get_online_mems")
     def down_read(self) -> Awaitable[None]:
-        """Keep memory hotplug out (``get_online_mems``)."""
-        self.announce(READ)
+        """Keep memory hotplug out (``get_online_mems``); may be nested, and is nothing for the writer itself."""
+        if self.writer is self.machine.running:
+            return LOOK
+        self.announce(READ | RECURSIVE)
         return self._down_read
 
     @kernel_name("put_online_mems")
     def up_read(self) -> Awaitable[None]:
         """Let it in again (``put_online_mems``)."""
+        if self.writer is self.machine.running:
+            return LOOK
         self.withdraw()
         return self._up_read
 
@@ -71,7 +79,7 @@ class CountedLock(SharedLock):
         actor.block()
 
     def _admit_reader(self, actor: Actor) -> None:
-        if self.writer is None or self.writer is actor:
+        if self.writer is None:
             self.contenders.append(actor)
         else:
             self._must_sleep(actor, CONTENDED_READ)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...actors import Message, Op, OpKind
-from ...actors.signal import Signal
 from ..sanitizers.rcu_usage import double_kvfree
+from ..stack import kernel_name
 from .head import RcuHead
 
 if TYPE_CHECKING:
@@ -50,13 +50,14 @@ class MonitorDue(Message):
 class Batch:
     """Pieces that wait for one grace period together, and the work that frees them (``kfree_rcu_cpu_work``)."""
 
-    __slots__ = ("blocks", "cpu", "done", "head", "heads", "work")
+    __slots__ = ("blocks", "cpu", "head", "heads", "pending", "under_way", "work")
 
     def __init__(self, kvfree: KvfreeRcu, cpu: KvfreeCpu, number: int) -> None:
         self.cpu = cpu
         self.blocks: list[list[int]] = []
         self.heads: list[int] = []
-        self.done: Signal | None = None  # while it is on its way
+        self.under_way = False  # from leaving the processor's lists until all is freed
+        self.pending = False  # until the work has begun (WORK_STRUCT_PENDING_BIT of the rcu_work)
 
         async def free(_: Any) -> None:
             await kvfree.kfree_rcu_work(self)
@@ -64,7 +65,9 @@ class Batch:
         async def queue() -> None:
             await kvfree.machine.workqueues.queue_work_on(cpu.number, self.work)
 
-        self.work: WorkItem = kvfree.machine.workqueues.make_work(f"kfree_rcu_work {cpu.number}/{number}", free)
+        self.work: WorkItem = kvfree.machine.workqueues.make_work(
+            f"kfree_rcu_work {cpu.number}/{number}", free, queue=kvfree.queue
+        )
         self.head = RcuHead(queue, name="rcu_work_rcufn")
 
 
@@ -87,7 +90,7 @@ class KvfreeCpu:
         async def monitor(_: Any) -> None:
             await kvfree.kfree_rcu_monitor(self)
 
-        self.monitor = machine.workqueues.make_work(f"kfree_rcu_monitor {cpu.cpu_id}", monitor)
+        self.monitor = machine.workqueues.make_work(f"kfree_rcu_monitor {cpu.cpu_id}", monitor, queue=kvfree.queue)
         self.batches = [Batch(kvfree, self, number) for number in range(BATCHES)]
 
     def add(self, address: int) -> None:
@@ -104,7 +107,7 @@ class KvfreeCpu:
 
     def detach(self) -> Batch | None:
         """Move all that is collected into a free batch; None where there is nothing, or no batch."""
-        batch = next((batch for batch in self.batches if batch.done is None), None)
+        batch = next((batch for batch in self.batches if not batch.under_way), None)
         if not self.count or batch is None:
             return None
         batch.blocks, self.blocks = self.blocks, []
@@ -120,6 +123,7 @@ class KvfreeRcu:
         self.machine = machine
         self._rcu = rcu
         self._cpus: dict[int, KvfreeCpu] = {}
+        self.queue = "events"  # of the monitors and the batches' works; set by boot
         self.kfree: Callable[[int], Awaitable[None]]  # set by boot: SLUB comes later
         self.queued: dict[int, None] = {}  # what DEBUG_OBJECTS_RCU_HEAD knows
         for cpu in machine.cpus.values():
@@ -170,7 +174,7 @@ class KvfreeRcu:
         batch = krcp.detach()
         if batch is None:
             return False
-        batch.done = Signal(self.machine.interleaver, f"kfree_rcu batch of cpu {krcp.number}")
+        batch.under_way = batch.pending = True
         await self.queue_rcu_work(batch)
         return True
 
@@ -182,6 +186,7 @@ class KvfreeRcu:
         """The work of a batch: free everything in it."""
         krcp = batch.cpu
         await krcp.change
+        batch.pending = False
         blocks, batch.blocks = batch.blocks, []
         heads, batch.heads = batch.heads, []
         points = self.machine.tracepoints
@@ -196,9 +201,7 @@ class KvfreeRcu:
             await self._free(address)
         await krcp.change
         krcp.cached = min(CACHED_BLOCKS, krcp.cached + len(blocks))
-        done, batch.done = batch.done, None
-        if done is not None:
-            done.set()
+        batch.under_way = False
         if krcp.waiting:
             krcp.waiting = False
             await self._schedule_monitor(krcp)
@@ -212,12 +215,17 @@ class KvfreeRcu:
         for krcp in list(self._cpus.values()):
             await krcp.change
             while krcp.count and not await self.queue_batch(krcp):
-                await self._wait(krcp.batches[0])
+                await self._flush_rcu_work(krcp.batches[0])
         for krcp in list(self._cpus.values()):
             for batch in krcp.batches:
-                await self._wait(batch)
+                await self._flush_rcu_work(batch)
 
-    async def _wait(self, batch: Batch) -> None:
+    @kernel_name("flush_rcu_work")
+    async def _flush_rcu_work(self, batch: Batch) -> None:
+        """Wait for the grace period whose callback queues the work, if it is not over, then for the work."""
         await batch.cpu.change
-        if batch.done is not None:
-            await batch.done.wait
+        if batch.pending:
+            await self._rcu.rcu_barrier()
+            await batch.cpu.change
+        if batch.under_way:
+            await self.machine.workqueues.flush_work(batch.work)

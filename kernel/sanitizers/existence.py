@@ -82,8 +82,8 @@ class Existence:
         points.reference_put.attach(self._put)
         points.reader_enter.attach(lambda record: self._enter(reader(record[5])))
         points.reader_leave.attach(lambda record: self._leave(reader(record[5])))
-        points.lock_acquire.attach(lambda record: self._enter(record[6]))
-        points.lock_release.attach(lambda record: self._leave(record[5]))
+        points.lock_acquire.attach(lambda record: self._enter(record[6].partition("/")[0]))  # any subclass
+        points.lock_release.attach(lambda record: self._leave(record[5].partition("/")[0]))
         points.rcu_callback.attach(lambda record: self._retire(record[6]))
         points.rcu_kvfree_callback.attach(lambda record: self._retire(record[6]))
 

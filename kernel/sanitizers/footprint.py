@@ -27,6 +27,11 @@ from ...actors.worker_pool import KernelWorker, WorkItem
 from ...actors.zone import Zone
 from ..lru import LruLists, UserPage
 from ..kernfs import KernfsDirectory, KernfsNode
+from ..cpu_hotplug import CpuHotplug
+from ..cpu_hotplug.cpu_state import CpuhpCpuState
+from ..cpu_hotplug.states import StateTable
+from ..cpu_hotplug.stop_machine import MultiStop, Stoppers
+from ..kthread import Kthread
 from ..memcg.cache_ids import CacheIds
 from ..memcg.cgroup import Cgroup, Cgroups
 from ..memcg.child_caches import RootCaches
@@ -86,6 +91,8 @@ AUDITED: tuple[type, ...] = (
     ChildParams,
     CopiedMaps,
     Cpu,
+    CpuHotplug,
+    CpuhpCpuState,
     DebugMemory,
     Expedited,
     ErrorInjection,
@@ -98,6 +105,7 @@ AUDITED: tuple[type, ...] = (
     KmemCache,
     KmemCacheCpu,
     KmemCacheNode,
+    Kthread,
     KvfreeCpu,
     ListLru,
     ListLruMemcg,
@@ -108,6 +116,7 @@ AUDITED: tuple[type, ...] = (
     MemcgPerNode,
     MemoryBlock,
     MemoryHotplug,
+    MultiStop,
     NodeMask,
     NodeStates,
     NodeWatch,
@@ -141,6 +150,8 @@ AUDITED: tuple[type, ...] = (
     SlabList,
     Slub,
     SrcuStruct,
+    StateTable,
+    Stoppers,
     UserPage,
     Superblock,
     WorkItem,
@@ -164,6 +175,7 @@ NOT_SHARED = {
     "Reclaim.memcgs",
     "Reclaim.reclaimed",
     "Slab.live",
+    "SrcuStruct.inside",
     "Slab.objcgs",
     "Slub.directories",
     "Slub.large",

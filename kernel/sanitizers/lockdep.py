@@ -33,6 +33,7 @@ from .lockdep_findings import (
     HARDIRQ,
     IRQS_OFF,
     LEVELS,
+    SLEEPS,
     SOFTIRQ,
     Finding,
     Freed,
@@ -41,12 +42,13 @@ from .lockdep_findings import (
     IrqTrace,
     Report,
     Situation,
+    SleepInAtomic,
     StillHeld,
 )
 from .lockdep_usage import usage_bit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from .lockdep_graph import LockClass, Stack
 
@@ -271,10 +273,23 @@ class Lockdep:
                 self._report(found, context, record, stack)
                 return
 
+    def might_sleep(self, record: Record) -> None:
+        """A ``sched:might_sleep`` record: a function is called that may wait for something."""
+        context = self.contexts.get(self._key(record[2], record[3]))
+        if self.active and self._is_atomic(context, self._state(record[2], record[3])):
+            context = context or Context(record[3], record[4], self._root)
+            self._report(SleepInAtomic(record[5]), context, record, self._stack())
+
+    @staticmethod
+    def _is_atomic(context: Context | None, state: int) -> bool:
+        """Whether records tell that nothing may sleep here."""
+        return bool(state) or any(0 < chain.lock_class.inner < SLEEPS for _, chain in (context.held if context else ()))
+
     # --- the probes of what may end a lock or its holder
 
-    def freed(self, record: Record, address: int, size: int) -> None:
-        """The memory of `size` bytes at `address` is being freed by the context of `record`."""
+    def freed(self, record: Record) -> None:
+        """A ``pointer:structure_free`` record: there must be no lock in that memory that the context holds."""
+        _, _, _, _, _, address, _, size = record
         context = self.contexts.get(self._key(record[2], record[3]))
         if context is None or not self.active:
             return
@@ -288,21 +303,20 @@ class Lockdep:
         self._must_hold_nothing(record, exiting=True)
         self.contexts.pop(record[3], None)
 
-    def to_user_space(self, record: Record, own: Iterable[int] = ()) -> None:
-        """The thread of `record` goes back to user space; locks at the addresses `own` are the program's."""
-        self._must_hold_nothing(record, exiting=False, own=own)
+    def to_user_space(self, record: Record) -> None:
+        """A ``raw_syscalls:sys_exit`` record: a thread must not take locks along to user space."""
+        self._must_hold_nothing(record, exiting=False)
 
     def reported(self, record: Record) -> None:
         """A ``violation:violation_report`` record: the thread may die of it where it is, with what it holds."""
         self._doomed[record[3]] = None
 
-    def _must_hold_nothing(self, record: Record, *, exiting: bool, own: Iterable[int] = ()) -> None:
+    def _must_hold_nothing(self, record: Record, *, exiting: bool) -> None:
         pid = record[3]
         context = self.contexts.get(pid)
         if context is None or not context.held or not pid or pid in self._doomed or not self.active:
             return
-        if any(address not in own for address, _ in context.held):
-            self._report(StillHeld(exiting), context, record, self._stack())
+        self._report(StillHeld(exiting), context, record, self._stack())
 
     # --- the slow path
 
@@ -311,7 +325,11 @@ class Lockdep:
         _, _, _, _, _, flags, name, address = record
         stack = self._stack()
         wanted = Held(self._checks.graph.lock_class(name), address, flags, stack[0] if stack else "unknown", state)
-        if len(context.held) < MAX_LOCK_DEPTH:
+        if wanted.lock_class.inner >= SLEEPS and not wanted.trylock and state & (IRQS_OFF | BH_OFF):
+            # Under a spinlock or in an interrupt the wait context tells more.
+            site = f"{wanted.lock_class.name} ({wanted.site})"
+            self._report(SleepInAtomic(site), context, record, stack)
+        elif len(context.held) < MAX_LOCK_DEPTH:
             nest = self._nest if flags & NESTED else None
             found = self._checks.take(self.held_by(context), wanted, stack, nest=nest)
             self._report(found, context, record, stack)

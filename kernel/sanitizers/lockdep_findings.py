@@ -20,6 +20,10 @@ HARDIRQ, SOFTIRQ = 2, 1
 IRQS_OFF, BH_OFF = 4, 8
 """With the level, the interrupt state in which a lock is taken; 0 is a thread that can be interrupted."""
 LEVELS = HARDIRQ | SOFTIRQ
+SLEEPS = 3
+"""Inner wait type of locks whose holders may sleep."""
+SOFTIRQ_OFFSET, HARDIRQ_OFFSET = 0x100, 0x10000
+"""Parts of ``preempt_count``."""
 
 
 @dataclass(slots=True)
@@ -261,6 +265,27 @@ class InvalidWait(Report):
     def title(self) -> str:
         """Which class."""
         return f"Invalid wait context: {self.wanted.lock_class.name}"
+
+
+@dataclass(slots=True)
+class SleepInAtomic(Report):
+    """A function that may sleep is called in an interrupt, with interrupts off or under a spinlock."""
+
+    kind: ClassVar[str] = "sleep-in-atomic"
+    function: str
+
+    @property
+    def title(self) -> str:
+        """Which function."""
+        return f"BUG: sleeping function called from invalid context: {self.function}"
+
+    @property
+    def preempt_count(self) -> int:
+        """As far as records tell: spinlocks held, soft interrupts off or being handled, hard ones being handled."""
+        state = self.where.state
+        spinlocks = sum(0 < lock.lock_class.inner < SLEEPS for lock in self.held)
+        soft = SOFTIRQ_OFFSET * (1 if state & SOFTIRQ else 2 if state & BH_OFF else 0)
+        return spinlocks + soft + (HARDIRQ_OFFSET if state & HARDIRQ else 0)
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ def inconsistent_state(finding: InconsistentState, ident: str) -> list[str]:
         lock_line(finding.lock),
         f"{{{old}}} state was registered at:",
         *frames(lock_class.usage_stacks.get(finding.old_bit, ()), 2),
-        *_irq_trace(finding.where),
+        *irq_events(finding.where),
         "",
         "other info that might help us debug this:",
         " Possible unsafe locking scenario:",
@@ -136,7 +136,8 @@ def _contexts(where: Situation) -> str:
     return f"[HC{hard}[{hard}]:SC{soft}[{bh}]:HE{enabled}:SE{soft_enabled}]"
 
 
-def _irq_trace(where: Situation) -> list[str]:
+def irq_events(where: Situation) -> list[str]:
+    """``print_irqtrace_events()``: how often interrupts were switched, and when last."""
     irqs = where.irqs
     lines = [f"irq event stamp: {irqs.events}"]
     for what, (number, now_ns) in (

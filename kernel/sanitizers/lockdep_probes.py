@@ -24,6 +24,9 @@ def lockdep_probes(lockdep: Lockdep) -> dict[str, Callable[[Record], None]]:
         "irq:softirq_enable": lockdep.softirq_enable,
         "preemptirq:irq_disable": lockdep.irq_disable,
         "preemptirq:irq_enable": lockdep.irq_enable,
+        "raw_syscalls:sys_exit": lockdep.to_user_space,
+        "pointer:structure_free": lockdep.freed,
+        "sched:might_sleep": lockdep.might_sleep,
         "sched:sched_process_exit": lockdep.task_ends,
         "violation:violation_report": lockdep.reported,
     }

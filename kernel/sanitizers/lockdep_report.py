@@ -2,7 +2,7 @@
 
 Layouts: print_circular_bug(), print_deadlock_bug(), print_lock_invalid_wait_context(), print_unlock_imbalance_bug(),
 print_freed_lock_bug(), lockdep_sys_exit(), print_held_locks_bug() and lockdep_print_held_locks() of
-kernel/locking/lockdep.c (6.1); ``rlock(`` of readers as in later releases.
+kernel/locking/lockdep.c, __might_resched() of kernel/sched/core.c (6.1); ``rlock(`` of readers as in later releases.
 
 A text is made from the finding and one line, taint and release, so a recorded trace gives the same text as the run,
 but for stacks.
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from .layout import join, kernel_ident
 from .lockdep_findings import (
+    HARDIRQ,
+    IRQS_OFF,
     Finding,
     Freed,
     Imbalance,
@@ -23,9 +25,10 @@ from .lockdep_findings import (
     IrqOrder,
     NestNotHeld,
     Recursion,
+    SleepInAtomic,
     StillHeld,
 )
-from .lockdep_irq_report import inconsistent_state, irq_inversion, irq_order
+from .lockdep_irq_report import inconsistent_state, irq_events, irq_inversion, irq_order
 from .lockdep_lines import backtrace, banner, frames, held_list, held_locks, lock_line
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ def report_text(finding: Report, ident: str) -> str:
             lines = irq_inversion(finding, ident)
         case InvalidWait():
             lines = invalid_wait(finding, ident)
+        case SleepInAtomic():
+            lines = sleeping_function(finding, ident)
         case Imbalance():
             lines = imbalance(finding, ident)
         case Freed():
@@ -102,8 +107,11 @@ def circular(finding: Finding, ident: str) -> list[str]:
     ]
 
 
-def circular_scenario(finding: Finding) -> list[str]:
-    """From ``Chain exists of:``, if more than two classes are concerned, to ``*** DEADLOCK ***``."""
+def circular_scenario(finding: Finding, *, tells_modes: bool = True) -> list[str]:
+    """From ``Chain exists of:``, if more than two classes are concerned, to ``*** DEADLOCK ***``.
+
+    Kernels before 6.3 (from memory) do not tell readers from writers here.
+    """
     wanted, target = finding.wanted.lock_class.name, finding.holding.lock_class.name
     parent = finding.parent.name
     lines = []
@@ -115,10 +123,10 @@ def circular_scenario(finding: Finding) -> list[str]:
         "",
         "       CPU0                    CPU1",
         "       ----                    ----",
-        f"  {finding.holding.verb}({target});",
+        f"  {finding.holding.verb if tells_modes else 'lock'}({target});",
         f"                               lock({parent});",
         f"                               lock({target});",
-        f"  {finding.wanted.verb}({wanted});",
+        f"  {finding.wanted.verb if tells_modes else 'lock'}({wanted});",
         "",
         " *** DEADLOCK ***",
     ]
@@ -188,6 +196,22 @@ def invalid_wait(finding: InvalidWait, ident: str) -> list[str]:
         f"context-{{{finding.context}:{finding.context}}}",
         *held_locks(finding.where),
         *backtrace(finding, ident),
+    ]
+
+
+def sleeping_function(finding: SleepInAtomic, ident: str) -> list[str]:
+    """``sleeping function called from invalid context``; readers of RCU are told of elsewhere."""
+    where, count = finding.where, finding.preempt_count
+    irqs_off = bool(where.state & (HARDIRQ | IRQS_OFF))
+    return [
+        f"BUG: sleeping function called from invalid context at {finding.function}",
+        f"in_atomic(): {int(count > 0)}, irqs_disabled(): {int(irqs_off)}, non_block: 0, "
+        f"pid: {where.pid}, name: {where.comm}",
+        f"preempt_count: {count:x}, expected: 0",
+        "RCU nest depth: 0, expected: 0",
+        *held_locks(where),
+        *(irq_events(where) if irqs_off else []),
+        *backtrace(finding, ident)[1:],
     ]
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from ..memory import free_structure
 from ..rcu import RcuHead
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 from .info import ALL_BITS, BITS_PER_LONG, MemcgPerNode, ShrinkerInfo, ShrinkerInfoUnit, make_unit
 from .iterate import mem_cgroup_iter, mem_cgroup_iter_break
 
@@ -67,11 +67,13 @@ class CopiedMaps:
 
         await self.machine.rcu.call_rcu(RcuHead(kvfree_rcu_cb))
 
+    @part_of_caller
     async def replaced(self, old: ShrinkerInfo, free: Callable[[ShrinkerInfo], None]) -> None:
         """Nobody new will find an info: have it freed when nobody can be at it any more."""
         self.infos.pop(old.address, None)
         await self.free_later(lambda: free(old))
 
+    @part_of_caller
     def make_info(self, map_nr_max: int, units: list[ShrinkerInfoUnit], resource: Resource) -> ShrinkerInfo | None:
         """``kvzalloc_node`` of an info; None where that fails."""
         if self.failslab.should_fail():
@@ -80,11 +82,13 @@ class CopiedMaps:
         self.infos[info.address] = info
         return info
 
+    @part_of_caller
     def free_info(self, info: ShrinkerInfo) -> None:
         """``kvfree``, of the array alone."""
         self.infos.pop(object.__getattribute__(info, "address"), None)
         free_structure(info)
 
+    @part_of_caller
     def free_with_units(self, info: ShrinkerInfo) -> None:
         """The whole of a map that shares nothing."""
         units = info.units
@@ -191,6 +195,7 @@ class CopiedMaps:
 
     # --- using them
 
+    @part_of_caller
     async def dereference(self, memcg: MemCgroup, nid: int) -> ShrinkerInfo | None:
         """The present info: under RCU, or what else keeps it."""
         node: MemcgPerNode = memcg.nodeinfo[nid]
@@ -233,6 +238,7 @@ class SharedUnits(CopiedMaps):
         """All bits of the last unit are looked at."""
         return round_up(new_id + 1)
 
+    @part_of_caller
     def free_with_units(self, info: ShrinkerInfo) -> None:
         """The info of a cgroup that ends: with it go the units."""
         for unit in info.units:

@@ -19,7 +19,7 @@ from ..memory import free_structure
 from ..slab.create import kmem_cache_create
 from ..slab.destroy import kmem_cache_destroy
 from ..slab.flags import SLAB_ACCOUNT, SLAB_RECLAIM_ACCOUNT
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 from .list_lru import ListLru
 from .lru_memcg import inherit_number, memcg_reparent_list_lru
 from .registry import Registry
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Kind:
     """What is mounted: a ``[[shrinker]]`` of the topology.
 
-    ``late`` lets users in before the shrinker is registered, as a driver may.
+    ``late_ns`` is how long after it can be used the shrinker is registered, as drivers may do; None: before.
     """
 
     object_size: int
@@ -46,7 +46,7 @@ class Kind:
     batch: int
     scan_ns: int
     by_task: bool
-    late: bool
+    late_ns: int | None
 
 
 class Shrinkers:
@@ -73,6 +73,7 @@ class Shrinkers:
         if self.maps is not None:
             self.maps.prepare(memcg)
 
+    @part_of_caller
     async def css_online(self, memcg: MemCgroup) -> bool:
         """Give a cgroup its maps, under ``cgroup_mutex``; false where memory ran out."""
         assert self.maps is not None  # there is a cgroup
@@ -80,6 +81,8 @@ class Shrinkers:
             return False
         await memcg.write_kmem
         memcg.online = True
+        if self.machine.reclaim is not None:
+            self.machine.reclaim.memcgs[memcg.memory] = memcg
         return True
 
     @kernel_name("mem_cgroup_css_offline")
@@ -100,10 +103,13 @@ class Shrinkers:
         async with self.protocol.reparenting():
             await maps.reparent_deferred(memcg, parent)
 
+    @part_of_caller
     async def css_free(self, memcg: MemCgroup) -> None:
         """A cgroup ends, a grace period after its last reference was put."""
         if self.maps is not None:
             await self.maps.free(memcg)
+        if self.machine.reclaim is not None:
+            self.machine.reclaim.memcgs.pop(memcg.memory, None)
 
     # --- mounting
 
@@ -116,7 +122,7 @@ class Shrinkers:
         sb = await self._alloc_super(name, kind)
         if sb is None:
             return -ENOMEM
-        if not kind.late:
+        if kind.late_ns is None:
             await self.protocol.register(sb.shrinker)
         flags = SLAB_RECLAIM_ACCOUNT | (0 if kind.by_task else SLAB_ACCOUNT)
         cache = await kmem_cache_create(self.machine.slab, name, kind.object_size, flags=flags, ctor=_init_once)
@@ -133,7 +139,9 @@ class Shrinkers:
         if taken:
             await self._kill(sb, cache)
             return -EBUSY
-        if kind.late:
+        if kind.late_ns is not None:
+            if kind.late_ns:
+                await self.machine.current.sleep(kind.late_ns)
             await self.protocol.register(sb.shrinker)
         self.machine.count("mounts")
         return 0

@@ -109,22 +109,21 @@ class Superblock(Structure):
         return self._machine.slab.slabs[page_frame(address)].node
 
     @kernel_name("d_alloc")
-    async def add_object(self, node: int) -> bool:
-        """Allocate an object and leave it on the LRU; false where memory ran out."""
+    async def add_object(self, node: int) -> int | None:
+        """Allocate an object, which the caller uses; None where memory ran out."""
         machine = self._machine
         memcg = machine.cgroups.of_task(machine.current).memcg if machine.cgroups is not None else None
         if not await self.lru.memcg_list_lru_alloc(memcg):
-            return False
+            return None
         address = await kmem_cache_alloc_node(machine.slab, self.cache, GFP_KERNEL, node)
         if address is None:
-            return False
+            return None
         await self.step
         self.objects[address] = 1
         if self.by_task and memcg is not None and memcg.parent is not None:
             memcg.css.get()
             self.owners[address] = memcg
-        await self.put_object(address)
-        return True
+        return address
 
     @kernel_name("dget")
     async def get_object(self, number: int) -> int | None:

@@ -10,7 +10,9 @@ from       who waits                                                            
 v4.11      a work item, once for all caches that anybody has queued meanwhile                       657dc2f97220
 v4.18      the same, but the destroyer takes the cache out of sysfs, under ``slab_mutex``            d50d82faa0c9
 v6.0       the same, and the work item takes the cache out of sysfs again, without that lock         0495e337b703
-v6.12      the destroyer again: caches are not destroyed in bulk any more                           2eb14c1c2717
+v6.12      the destroyer again: caches are not destroyed in bulk any more; and before it takes
+           any lock it waits for what kfree_rcu() was given, which may be objects of the cache       2eb14c1c2717,
+                                                                                                     6c6c47b063b5
 ========== ======================================================================================= ============
 
 As long as it is in sysfs a cache keeps its name, though it is on no list.  After ``slab_mutex`` the destroyer must not
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 from .create import free_kmem_cache_nodes
 from .flags import SLAB_TYPESAFE_BY_RCU
 from .free import kmem_cache_free
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 
 class CacheRelease(Protocol):
     """Seam: how caches end that have no slab and are on no list any more."""
+
+    async def before(self) -> None:
+        """Without locks: wait for what may still be freed into a cache that is to be destroyed."""
+        ...
 
     async def retire(self, cache: KmemCache) -> bool:
         """Under ``slab_mutex``, when `cache` was just taken off the list: whether the caller is to release it."""
@@ -67,6 +73,9 @@ class WaitOncePerCaller:
     def __init__(self, slub: Slub) -> None:
         self._slub = slub
 
+    async def before(self) -> None:
+        """Nobody waits."""
+
     async def retire(self, cache: KmemCache) -> bool:
         """The caller keeps it on a list of its own."""
         return True
@@ -95,6 +104,10 @@ class WaitInWorkItem:
         self._to_destroy: list[KmemCache] = []
         self._work: WorkItem | None = None
 
+    async def before(self) -> None:
+        """Nobody waits."""
+
+    @part_of_caller
     async def retire(self, cache: KmemCache) -> bool:
         """Leave it to the work item if callbacks may still look at it."""
         if self.unlinks_at_once:
@@ -143,6 +156,9 @@ class WaitEachTime:
     def __init__(self, slub: Slub) -> None:
         self._slub = slub
 
+    async def before(self) -> None:
+        """Nobody waits."""
+
     async def retire(self, cache: KmemCache) -> bool:
         """It stays the caller's."""
         return True
@@ -155,6 +171,14 @@ class WaitEachTime:
             if cache.flags & SLAB_TYPESAFE_BY_RCU:
                 await slub.machine.rcu.rcu_barrier()
             await self.last_step(slub, cache)
+
+
+class WaitForKvfreeFirst(WaitEachTime):
+    """From 6.12, with 6c6c47b063b5."""
+
+    async def before(self) -> None:
+        """Objects that were given to kfree_rcu() before this are back in their caches."""
+        await self._slub.machine.rcu.kvfree.kvfree_rcu_barrier()
 
 
 class NeverPutKobject(WaitEachTime):

@@ -11,7 +11,13 @@ from       full, and drained to the nodes' lists                             com
 v5.16      when it has ``cpu_partial_slabs`` slabs                           b47291ef02b0
 ========== ================================================================= ============
 
-The counts are kept in the slab at the head of the list.
+The counts are kept in the slab at the head of the list.  Nobody corrects them when objects are freed into a slab that
+is on the list already: slabs that came with one free object each may all be empty before ``cpu_partial`` is reached,
+which is why slabs are counted now (museum M50).  The counter ``longest_cpu_partial_list`` tells how far that goes.
+
+The list is a processor's own, and its interrupts' (RCU callbacks free objects): it is changed by one instruction, or
+with interrupts off.  Where ``this_cpu_cmpxchg()`` is no instruction but made of several (not on x86), interrupts were
+on in between until 3.2 (museum M52, `CpuPartialInterruptible`).
 """
 
 from __future__ import annotations
@@ -45,11 +51,21 @@ class CpuPartial(Protocol):
 
 def publish(c: KmemCacheCpu, slab: Slab, free_objects: int) -> None:
     """Put a frozen slab at the head of a processor's list."""
-    old = c.partial
+    publish_before(c, c.partial, slab, free_objects)
+
+
+def publish_before(c: KmemCacheCpu, old: Slab | None, slab: Slab, free_objects: int) -> None:
+    """Make a frozen slab the head of a processor's list, with `old` behind it."""
     slab.slabs = old.slabs + 1 if old is not None else 1
     slab.pobjects = old.pobjects + free_objects if old is not None else free_objects
     slab.next = old
     c.partial = slab
+
+
+def _note_length(slub: Slub, slabs: int) -> None:
+    counters = slub.machine.counters
+    if slabs > counters.get("longest_cpu_partial_list", 0):
+        counters["longest_cpu_partial_list"] = slabs
 
 
 class CpuPartialBySlabs:
@@ -64,6 +80,7 @@ class CpuPartialBySlabs:
         else:
             drained = None
         publish(c, slab, slab.objects - slab.inuse)
+        _note_length(slub, slab.slabs)
         if drained is not None:
             await unfreeze_slabs(slub, cache, drained)
             stat(c, StatItem.CPU_PARTIAL_DRAIN)
@@ -103,9 +120,29 @@ class CpuPartialByObjects:
             stat(c, StatItem.CPU_PARTIAL_DRAIN)
             c = this_cpu_slab(slub, cache)  # the processor may be another one by now
         publish(c, slab, slab.objects - slab.inuse)
+        _note_length(slub, slab.slabs)
         if not keeps:
             await unfreeze_partials(slub, cache, c)
 
     def taken_enough(self, cache: KmemCache, slabs: int, free_objects: int) -> bool:
         """More free objects than half of what may be kept, those of the first slab included."""
         return free_objects > cache.cpu_partial // 2
+
+
+class CpuPartialInterruptible(CpuPartialByObjects):
+    """No release emulated here: the exchange of the list's head is a comparison and a store, with interrupts on."""
+
+    async def put(self, slub: Slub, cache: KmemCache, slab: Slab) -> None:
+        """What an interrupt puts on the list between the two is lost: frozen, and nobody's."""
+        while (old := this_cpu_slab(slub, cache).partial) is not None and old.pobjects > cache.cpu_partial:
+            await unfreeze_partials(slub, cache, this_cpu_slab(slub, cache))
+        running = slub.machine.running
+        running.preempt_disable()
+        try:
+            c = this_cpu_slab(slub, cache)
+            old = c.partial
+            await CPU_PARTIAL_LIST
+            publish_before(c, old, slab, slab.objects - slab.inuse)
+            _note_length(slub, slab.slabs)
+        finally:
+            running.preempt_enable()

@@ -30,6 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Access
+from ..pages import page_frame
 from ..stack import kernel_name
 from .cache import NIL
 from .debug_check import check_object, check_slab, on_freelist
@@ -73,13 +74,13 @@ def setup_slab_debug(slub: Slub, cache: KmemCache, slab: Slab) -> None:
     slab.memory = DebugMemory(slab_address(slab), PAGE_SIZE << slab.order, fill)
     if cache.flags & (SLAB_STORE_USER | SLAB_RED_ZONE | OBJECT_POISON):
         for index in range(slab.objects):
-            init_object(cache, slab, index, RED_INACTIVE)
+            init_object(slub, cache, slab, index, RED_INACTIVE)
             init_tracking(slub, cache, slab, index)
     for index, following in enumerate(slab.links):
         set_freepointer(cache, slab, index, following)
 
 
-def alloc_debug_processing(slub: Slub, cache: KmemCache, slab: Slab, index: int, orig_size: int | None = None) -> bool:
+def alloc_debug_processing(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> bool:
     """Check an object that was just taken off its slab's list, and mark it in use; false where it must not be used.
 
     The slab's list now begins where the object's free pointer says, whatever is written there.
@@ -93,9 +94,24 @@ def alloc_debug_processing(slub: Slub, cache: KmemCache, slab: Slab, index: int,
         clear_freelist(slab)
         return False
     _trace(slub, cache, slab, index, alloc=True)
-    set_orig_size(slub, cache, slab, index, cache.object_size if orig_size is None else orig_size)
-    init_object(cache, slab, index, RED_ACTIVE)
+    set_orig_size(slub, cache, slab, index, cache.object_size)
+    init_object(slub, cache, slab, index, RED_ACTIVE)
     return True
+
+
+def keep_requested_size(slub: Slub, address: int, size: int) -> None:
+    """Remember that `size` bytes were asked for of a kmalloc cache under debugging, which gave the object at `address`.
+
+    The kernel does it before the object leaves its slab's lock.  Here it is done by who asked, before anybody else may
+    use the object: until then the size is that of the object, and nothing of it is red zone.
+    """
+    slab = slub.slabs[page_frame(address)]
+    cache = slab.cache
+    cache.freelist_touched(Access.WRITE)
+    index = index_of(cache, slab, address)
+    set_orig_size(slub, cache, slab, index, size)
+    if slub.variants.sizing.red_zone_from_request:
+        init_object(slub, cache, slab, index, RED_ACTIVE)
 
 
 def set_alloc_track(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> None:
@@ -123,7 +139,7 @@ def free_checks(slub: Slub, cache: KmemCache, slab: Slab, head: int, tail: int, 
         if track is not None:
             memory_of(slab).freed[index] = track
         _trace(slub, cache, slab, index, alloc=False)
-        init_object(cache, slab, index, RED_INACTIVE)
+        init_object(slub, cache, slab, index, RED_INACTIVE)
     if len(chain) != count:
         slab_err(slub, cache, slab, f"Bulk free expected {count} objects but found {len(chain)}\n")
         if len(chain) > count:

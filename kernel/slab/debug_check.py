@@ -19,6 +19,7 @@ from .debug_object import (
     is_valid_pointer,
     left_pad,
     metadata_end,
+    red_zone_start,
     set_freepointer,
     size_from_object,
 )
@@ -50,6 +51,10 @@ def check_object(slub: Slub, cache: KmemCache, slab: Slab, index: int, red: int)
             return False
         if not check_bytes_and_report(slub, cache, slab, index, "Right Redzone", size, red, inuse - size):
             return False
+        if red == RED_ACTIVE:
+            start = red_zone_start(slub, cache, slab, index)
+            if not check_bytes_and_report(slub, cache, slab, index, "kmalloc Redzone", start, red, size - start):
+                return False
     elif cache.flags & SLAB_POISON:
         check_bytes_and_report(slub, cache, slab, index, "Alignment padding", size, POISON_INUSE, inuse - size)
     if cache.flags & SLAB_POISON:

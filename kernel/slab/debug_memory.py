@@ -63,6 +63,11 @@ class DebugMemory:
         """Store a pointer."""
         POINTER.pack_into(self.data, at, value)
 
+    def unsigned_int(self, at: int) -> int:
+        """The 32 bits stored at `at`."""
+        value: int = UNSIGNED_INT.unpack_from(self.data, at)[0]
+        return value
+
     def put_unsigned_int(self, at: int, value: int) -> None:
         """Store 32 bits."""
         UNSIGNED_INT.pack_into(self.data, at, value)

@@ -134,10 +134,13 @@ def fill_map(cache: KmemCache, slab: Slab) -> int:
     return mask
 
 
-def init_object(cache: KmemCache, slab: Slab, index: int, red: int) -> None:
-    """Fill the red zones of an object with `red`, and the object with poison."""
+def init_object(slub: Slub, cache: KmemCache, slab: Slab, index: int, red: int) -> None:
+    """Fill the red zones of an object with `red`, and the object with poison.
+
+    From 6.2 (946fa0dbf2d8) what a kmalloc object in use has beyond the size that was asked for is red zone.
+    """
     memory, at = memory_of(slab), place_of(cache, index)
-    size = cache.object_size
+    size = cache.object_size if red != RED_ACTIVE else red_zone_start(slub, cache, slab, index)
     if cache.flags & SLAB_RED_ZONE:
         pad = left_pad(cache)
         memory.fill(at - pad, pad, red)
@@ -157,16 +160,33 @@ def init_tracking(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> None:
         memory.freed.pop(index, None)
 
 
+def get_orig_size(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> int:
+    """The size that was asked of a kmalloc cache; of other caches that of their objects."""
+    if not keeps_requested_size(slub, cache):
+        return cache.object_size
+    return memory_of(slab).unsigned_int(_place_of_orig_size(slub, cache, index))
+
+
+def red_zone_start(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> int:
+    """Where the right red zone of an object in use begins, from its start."""
+    if cache.flags & SLAB_RED_ZONE and slub.variants.sizing.red_zone_from_request:
+        return get_orig_size(slub, cache, slab, index)
+    return cache.object_size
+
+
+def _place_of_orig_size(slub: Slub, cache: KmemCache, index: int) -> int:
+    return place_of(cache, index) + get_info_end(cache) + 2 * slub.variants.sizing.track_size
+
+
 def set_orig_size(slub: Slub, cache: KmemCache, slab: Slab, index: int, orig_size: int) -> None:
     """Keep the size that was asked of a kmalloc cache."""
     if keeps_requested_size(slub, cache):
-        at = place_of(cache, index) + get_info_end(cache) + 2 * slub.variants.sizing.track_size
-        memory_of(slab).put_unsigned_int(at, orig_size)
+        memory_of(slab).put_unsigned_int(_place_of_orig_size(slub, cache, index), orig_size)
 
 
 def init_early_object(slub: Slub, cache: KmemCache, slab: Slab, index: int) -> None:
     """Mark an object in use that was taken by hand while booting."""
-    init_object(cache, slab, index, RED_ACTIVE)
+    init_object(slub, cache, slab, index, RED_ACTIVE)
     init_tracking(slub, cache, slab, index)
 
 

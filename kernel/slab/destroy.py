@@ -23,6 +23,7 @@ async def kmem_cache_destroy(slub: Slub, cache: KmemCache) -> bool:
     May sleep.  The caller guarantees that nobody allocates from the cache concurrently, and does not touch it again:
     from 4.11 to 6.11 a TYPESAFE_BY_RCU cache is still there when this returns.
     """
+    await slub.cache_release.before()
     return await (destroy_cache(slub, cache) if slub.memcg is None else slub.memcg.destroy(cache))
 
 

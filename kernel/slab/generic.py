@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..pages import GFP_COMP, GFP_KERNEL, NUMA_NO_NODE, page_address, page_frame
 from .allocate import kmem_cache_alloc_node
+from .debug import keep_requested_size
 from .free import kmem_cache_free
 from .geometry import get_order
 from .kmalloc import kmalloc_index, kmalloc_type
@@ -37,7 +38,10 @@ async def kmalloc(slub: Slub, size: int, gfp: int = GFP_KERNEL, node: int = NUMA
         return ZERO_SIZE_PTR
     cache = kmalloc_slab(slub, size, gfp)
     if cache is not None:
-        return await kmem_cache_alloc_node(slub, cache, gfp, node)
+        address = await kmem_cache_alloc_node(slub, cache, gfp, node)
+        if cache.debug and address is not None:
+            keep_requested_size(slub, address, size)
+        return address
     order = get_order(size)
     got = await slub.machine.pages.alloc_pages_node(node, gfp | GFP_COMP, order)
     if got is None:

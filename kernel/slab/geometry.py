@@ -178,6 +178,8 @@ def _lay_out(object_size: int, align: int, flags: int, ctor: bool, sizing: Sizin
         size += WORD  # no gap that could serve as the right red zone
     inuse = size
     offset = sizing.free_pointer(object_size, flags, ctor=ctor)
+    if sizing.red_zone_from_request and flags & SLAB_KMALLOC and flags & SLAB_STORE_USER:
+        offset = None  # what was not asked for may be a red zone
     if offset is None:
         offset = size
         size += WORD

@@ -1,12 +1,13 @@
 """KASAN's quarantine: freed objects rest for a while before the allocator gets them, so that late uses are seen.
 
 Mirrors mm/kasan/quarantine.c (6.1), with CONFIG_KASAN_GENERIC: an object freed goes to a list of its processor; when
-that is longer than `PERCPU_BYTES` the whole of it moves to the global queue, a ring of batches under ``quarantine_lock``;
-whoever allocates and may sleep takes the oldest batch and frees it for good while the queue is too long.
+that is longer than `PERCPU_BYTES` the whole of it moves to the global queue, a ring of batches under
+``quarantine_lock``; whoever allocates and may sleep takes the oldest batch and frees it for good while the queue is
+too long.
 
 A cache that is destroyed or shrunk must have all its objects back first: every processor is interrupted and frees
-what its list has of the cache, then the batches are searched.  An object that is on its way from one place to another, on a list
-that only its mover knows, must not be missed:
+what its list has of the cache, then the batches are searched.  An object that is on its way from one place to
+another, on a list that only its mover knows, must not be missed:
 
 ========== ======================================================================================= ============
 from       on the way to the global queue, and out of it

@@ -173,6 +173,7 @@ class Sizing:
     left_red_zone: bool
     track_size: int
     keeps_requested_size: bool
+    red_zone_from_request: bool
     cpu_partial_objects: tuple[int, int, int, int]
     counts_slabs: bool
 
@@ -211,6 +212,7 @@ SIZING_3_10 = Sizing(
     left_red_zone=False,
     track_size=TRACK_WITH_STACK,
     keeps_requested_size=False,
+    red_zone_from_request=False,
     cpu_partial_objects=CPU_PARTIAL_SMALL,
     counts_slabs=False,
 )
@@ -221,6 +223,7 @@ SIZING_6_1 = Sizing(
     left_red_zone=True,
     track_size=TRACK_WITH_HANDLE,
     keeps_requested_size=True,
+    red_zone_from_request=False,
     cpu_partial_objects=CPU_PARTIAL_LARGE,
     counts_slabs=True,
 )

@@ -37,16 +37,13 @@ async def sysfs_slab_unlink(slub: Slub, cache: KmemCache) -> None:
     """Take a cache out of sysfs, all its names included; waits until nobody is in a function of its files."""
     if (fire := slub.machine.tracepoints.sysfs_slab_unlink.fire) is not None:
         fire(cache.name)
-    directory = slub.directories.get(cache)
-    if directory is None:
-        slub.machine.kernfs.drain_unused(attributes(slub))
-    else:
-        await kobject_del(slub, directory)
-        del slub.directories[cache]
+    await kobject_del(slub, slub.directories.get(cache))
+    slub.directories.pop(cache, None)
     slub.forget_names(cache)
 
 
-async def kobject_del(slub: Slub, directory: KernfsDirectory) -> None:
-    """Remove the directory."""
-    await kernfs_remove(directory, slub.list_changes)
+async def kobject_del(slub: Slub, directory: KernfsDirectory | None) -> None:
+    """Remove a directory with all files in it, those that anybody has used and the others."""
+    if directory is not None:
+        await kernfs_remove(directory, slub.list_changes)
     slub.machine.kernfs.drain_unused(attributes(slub))

@@ -12,7 +12,7 @@ from errno import EINVAL, ERANGE
 from typing import TYPE_CHECKING
 
 from ...actors import Access, Op, OpKind
-from .debug_validate import validate_slab_cache
+from ..stack import kernel_name
 from .shrink import kmem_cache_shrink
 from .sysfs_counts import clear_stat
 
@@ -48,6 +48,7 @@ async def about_to_change(cache: KmemCache, attribute: str) -> None:
             touch(resource, Access.WRITE)
 
 
+@kernel_name("min_partial_store")
 async def store_min_partial(slub: Slub, cache: KmemCache, text: str) -> int:
     """Partial slabs that a node keeps even if they are empty: any number, whatever the limits at creation were."""
     slabs = parse_unsigned(text, ULONG_MAX)
@@ -58,6 +59,7 @@ async def store_min_partial(slub: Slub, cache: KmemCache, text: str) -> int:
     return 0
 
 
+@kernel_name("cpu_partial_store")
 async def store_cpu_partial(slub: Slub, cache: KmemCache, text: str) -> int:
     """Objects a processor may keep on partial slabs; then every processor is flushed.  None under debugging."""
     objects = parse_unsigned(text, UINT_MAX)
@@ -72,6 +74,7 @@ async def store_cpu_partial(slub: Slub, cache: KmemCache, text: str) -> int:
     return 0
 
 
+@kernel_name("remote_node_defrag_ratio_store")
 async def store_remote_node_defrag_ratio(slub: Slub, cache: KmemCache, text: str) -> int:
     """How often, in percent, a search that finds no partial slab at home looks at other nodes."""
     ratio = parse_unsigned(text, UINT_MAX)
@@ -84,6 +87,7 @@ async def store_remote_node_defrag_ratio(slub: Slub, cache: KmemCache, text: str
     return 0
 
 
+@kernel_name("shrink_store")
 async def store_shrink(slub: Slub, cache: KmemCache, text: str) -> int:
     """Shrink the cache."""
     if not text.startswith("1"):
@@ -92,11 +96,12 @@ async def store_shrink(slub: Slub, cache: KmemCache, text: str) -> int:
     return 0
 
 
+@kernel_name("validate_store")
 async def store_validate(slub: Slub, cache: KmemCache, text: str) -> int:
-    """Check every listed slab of a cache under debugging."""
-    if not text.startswith("1") or not cache.debug:
+    """Check every listed slab of a cache."""
+    if not text.startswith("1"):
         return -EINVAL
-    return min(0, await validate_slab_cache(slub, cache))
+    return min(0, await slub.variants.validation.validate(slub, cache))
 
 
 async def store_stat(slub: Slub, cache: KmemCache, item: StatItem, text: str) -> int:

@@ -152,7 +152,10 @@ class Flushing:
             fire(name, address)
 
     def _check_dependency(self, target: WorkQueue, work: WorkItem | None) -> None:
-        """Work that memory may depend on must not wait for work that may need memory (``check_flush_dependency``)."""
+        """Work that memory may depend on must not wait for work that may need memory (``check_flush_dependency``).
+
+        The same of a task with PF_MEMALLOC is left out: nobody is such a task here.
+        """
         if target.mem_reclaim or self._warned:
             return
         worker = self._workqueues.current_worker()

@@ -55,6 +55,7 @@ SYSTEM_QUEUES: dict[str, tuple[int, int]] = {
     "rcu_gp": (WQ_MEM_RECLAIM, 0),
     "rcu_par_gp": (WQ_MEM_RECLAIM, 0),
     "slub_flushwq": (WQ_MEM_RECLAIM, 0),
+    "kvfree_rcu_reclaim": (WQ_UNBOUND | WQ_MEM_RECLAIM, 0),
     "cgroup_destroy": (0, 1),
     "memcg_kmem_cache": (0, 1),
 }

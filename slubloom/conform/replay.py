@@ -16,6 +16,7 @@ from ..kernel.slab.shrink import kmem_cache_shrink
 from ..kernel.slab.sysfs import read_attribute, write_attribute
 from ..traces.event import FIRST_FIELD
 from .emulated import create, fields_of, geom_of
+from .hotplug_cpu import expected_cpu_events, is_cpu_write
 from .hotplug_memory import expected_events
 from .sequence_records import (
     Alloc,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ..kernel import Machine
     from ..kernel.slab.cache import KmemCache, Slab
     from .choices import RecordedChoices
+    from .hotplug_cpu import CpuWrites
     from .hotplug_memory import MemoryWrites
 
 
@@ -68,7 +70,13 @@ class Replay:
     """One machine that does a sequence.  ``compared`` has the outcome of each operation done so far."""
 
     def __init__(
-        self, machine: Machine, choices: RecordedChoices, stay_home: frozenset[int], memory: MemoryWrites
+        self,
+        machine: Machine,
+        choices: RecordedChoices,
+        stay_home: frozenset[int],
+        *,
+        memory: MemoryWrites,
+        cpus: CpuWrites,
     ) -> None:
         self.machine = machine
         self.choices = choices
@@ -77,6 +85,7 @@ class Replay:
         self.stopped_by = ""
         self._stay_home = stay_home
         self._memory = memory
+        self._cpus = cpus
         self._slots: dict[int, _Slot] = {}
         self._new: list[Slab] = []
         self._dead: list[Slab] = []
@@ -180,6 +189,10 @@ class Replay:
             case Ratio():
                 cache.remote_node_defrag_ratio = operation.value
                 return {}
+            case Write() if is_cpu_write(operation):
+                result = await self._cpus.write(operation, cache)
+                self._flushed.clear()  # of a dead processor: no item does that, and items are what the recorder saw
+                return result
             case Write():
                 return await self._memory.write(operation, lambda node: bool(slub.get_node(cache, node)))
 
@@ -247,7 +260,9 @@ def expected_of(operation: Operation) -> dict[str, Any]:
             expected[name] = value
     if isinstance(operation, DestroyCache):
         return expected
-    if isinstance(operation, Write):
+    if isinstance(operation, Write) and is_cpu_write(operation):
+        expected["cpus"] = expected_cpu_events(operation.ev)
+    elif isinstance(operation, Write):
         expected["mem"] = expected_events(operation.ev)
     expected["new"] = operation.new
     expected["dead"] = sorted(operation.dead)

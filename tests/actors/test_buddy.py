@@ -238,3 +238,73 @@ def test_random_use_hands_no_page_out_twice_and_everything_merges_back(
     for pfn in held:
         buddy.free(pfn)
     assert buddy.counts() == initial
+
+
+# --- isolation
+
+
+def test_nobody_gets_pages_of_an_isolated_range_and_all_of_them_come_back() -> None:
+    buddy = with_memory(0, 4096)
+    before = buddy.counts()
+    buddy.isolate(1024, 2048)
+    assert buddy.free_pages == 2048
+    assert buddy.counts() == before  # they are on free lists all the same, as /proc/buddyinfo sees it
+    taken = [buddy.allocate(10) for _ in range(3)]
+    assert taken == [0, 3072, None]
+    buddy.undo_isolation(1024, 2048)
+    assert buddy.free_pages == 2048
+    assert sorted(pfn for pfn in (buddy.allocate(10), buddy.allocate(10)) if pfn is not None) == [1024, 2048]
+
+
+def test_what_is_in_use_when_its_range_is_isolated_is_free_for_nobody_when_it_is_freed() -> None:
+    buddy = with_memory(0, 1024)
+    used = [buddy.allocate(0) for _ in range(3)]
+    buddy.isolate(0, 1024)
+    assert buddy.in_use(0, 1024) == [(pfn, 0) for pfn in sorted(pfn for pfn in used if pfn is not None)]
+    for pfn in used:
+        assert pfn is not None
+        assert buddy.free(pfn) == 0
+    assert buddy.free_pages == 0
+    assert buddy.allocate(0) is None
+    assert not buddy.has_block(0)
+    assert buddy.in_use(0, 1024) == []
+    buddy.undo_isolation(0, 1024)
+    assert buddy.counts() == with_memory(0, 1024).counts()
+
+
+def test_ending_an_isolation_leaves_what_is_in_use_to_its_user() -> None:
+    buddy = with_memory(0, 1024)
+    used = buddy.allocate(3)
+    assert used == 0
+    buddy.isolate(0, 1024)
+    assert pages_of(buddy.counts()) == 1016
+    buddy.undo_isolation(0, 1024)
+    assert buddy.free_pages == pages_of(buddy.counts()) == 1016
+    buddy.free(used)
+    assert buddy.counts() == with_memory(0, 1024).counts()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=40),
+    st.integers(0, 3).map(lambda block: block * 1024),
+)
+def test_pages_are_counted_once_whatever_is_isolated_meanwhile(steps: list[tuple[int, bool]], start: int) -> None:
+    buddy = with_memory(0, 4096)
+    used: list[tuple[int, int]] = []
+    isolated = False
+    for number, (order, frees) in enumerate(steps):
+        if number == len(steps) // 2:
+            buddy.isolate(start, 1024)
+            isolated = True
+        if frees and used:
+            buddy.free(used.pop()[0])
+        elif (pfn := buddy.allocate(order)) is not None:
+            assert not (isolated and start <= pfn < start + 1024)
+            used.append((pfn, order))
+        assert pages_of(buddy.counts()) + sum(1 << order for _, order in used) == 4096
+    if isolated:
+        buddy.undo_isolation(start, 1024)
+    assert buddy.free_pages == pages_of(buddy.counts())
+    for pfn, _ in used:
+        buddy.free(pfn)
+    assert buddy.counts() == with_memory(0, 4096).counts()

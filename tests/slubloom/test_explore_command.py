@@ -185,9 +185,9 @@ def test_the_result_object_has_the_fields_of_the_contract(missed: dict[str, Any]
     smallest = violation["smallest"]
     assert smallest["token"].startswith("sl1:steady:")
     assert smallest["preemptions"] <= 3
-    assert smallest["order"][-1] == "memhp, online_pages: writes node_states[]"
+    assert smallest["order"][-1] == "online-node1, online_pages: writes node_states[]"
     (passing,) = smallest["nearest_passing"]
-    assert passing["step"] == "memhp, online_pages: writes node_states[]"
+    assert passing["step"] == "online-node1, online_pages: writes node_states[]"
     assert "creator (CPU 0)" in smallest["story"][0]
 
 
@@ -300,7 +300,7 @@ def test_replay_explain_tells_the_story_and_the_smallest_token(missed: dict[str,
 
 
 CHANGES = [
-    ("machine", '"256M"', '"512M"'),
+    ("machine", '"128M"', '"256M"'),
     ("kernel", '"v3.15"\n\n', '"v3.14"\n\n'),
     ("workload", "count = 20", "count = 19"),
 ]
@@ -339,12 +339,12 @@ def test_a_recorded_trace_of_a_changed_scenario_names_the_places_and_is_followed
     text = Path(MISSED).read_text()
     mine.write_text(text)
     slubloom("run", "mine.toml", "--strategy", "random", "--trace", "t.slabtrc", "--log", "off", cwd=tmp_path)
-    mine.write_text(text.replace("count = 4", "count = 1").replace('"256M"', '"512M"'))
+    mine.write_text(text.replace("count = 4", "count = 1").replace('"128M"', '"256M"'))
     refused = slubloom("replay", "t.slabtrc", "--log", "off", cwd=tmp_path)
     assert refused.returncode == 2
     changes = [line.strip() for line in refused.stderr.splitlines() if " then, " in line]
     assert changes == [
-        "machine.node[1].memory: 268435456 then, 536870912 now",
+        "machine.node[1].memory: 134217728 then, 268435456 now",
         "task[0].program[0].count: 4 then, 1 now",
         "task[0].program[2].count: 4 then, 1 now",
     ]

@@ -69,7 +69,7 @@ def three_steps() -> int:
     return next(seed for seed in range(20) if len(found("node-offline-uaf", seed)[1].explanation.order) == 3)
 
 
-everywhere = pytest.mark.parametrize(("name", "seed"), [(name, seed) for name in GALLERY for seed in (0, 2, 3, 5)])
+everywhere = pytest.mark.parametrize(("name", "seed"), [(name, seed) for name in GALLERY for seed in (0, 2, 3, 4)])
 
 
 # --- smallest
@@ -195,13 +195,14 @@ def history_of(name: str, deviations: tuple[Deviation, ...]) -> History:
 
 
 def test_the_needed_order_of_missed_node_is_that_of_the_bug() -> None:
-    _, smallest = found("missed-node", 0)
+    _, smallest = found("missed-node", 2)
     steps = [(event.actor, event.where, event.phrase) for event in smallest.explanation.order]
     assert steps == [
-        ("memhp", "slab_mem_going_online_callback", "slab_mutex↑"),
+        ("online-node1", "slab_mem_going_online_callback", "slab_mutex↓"),
+        ("online-node1", "slab_mem_going_online_callback", "slab_mutex↑"),
         ("creator", "kmem_cache_create", "slab_mutex↓"),
         ("creator", "nodes_of_new_cache", "reads node_states[]"),
-        ("memhp", "online_pages", "writes node_states[]"),
+        ("online-node1", "online_pages", "writes node_states[]"),
     ]
 
 
@@ -219,7 +220,7 @@ def test_the_needed_order_of_node_offline_uaf_is_lookup_then_free_then_use() -> 
     (found_it, freed, used) = order
     assert (found_it.actor, found_it.where) == ("cat", "show_slab_objects")
     assert found_it.phrase.startswith("reads")
-    assert (freed.actor, freed.where) == ("memhp", "slab_mem_offline_callback")
+    assert (freed.actor, freed.where) == ("admin", "slab_mem_offline_callback")
     assert freed.phrase.startswith("writes")
     assert used.actor == "cat"
     assert used.phrase.startswith(found_it.phrase)  # a field of it
@@ -282,7 +283,7 @@ def test_the_story_has_a_column_for_each_thread_and_ends_with_what_was_found(nam
     preemptions = smallest.trial.preemptions
     assert lines[0].startswith(f"smallest schedule: {preemptions or 'no'} preemption")
     threads = {
-        "missed-node": ("creator (CPU 0)", "memhp (CPU 1)"),
+        "missed-node": ("creator (CPU 0)", "online-node1 (CPU 1)"),
         "node-offline-uaf": ("cat (CPU 0)", "admin (CPU 1)"),
     }
     assert all(thread in lines[2] for thread in threads[name])
@@ -304,12 +305,12 @@ def test_each_line_of_the_story_is_in_its_threads_column() -> None:
     _, smallest = found("missed-node", 0)
     lines = summary(smallest.explanation)
     head = next(line for line in lines if "(CPU 0)" in line)
-    creator, memhp = head.index("creator"), head.index("memhp")
+    creator, online = head.index("creator"), head.index("online-node1")
     for line in lines[: lines.index("needed order:")]:
         if "nodes_of_new_cache" in line or "kmem_cache_create" in line:
             assert line[creator:].startswith(("nodes_of_new_cache", "kmem_cache_create"))
         if "slab_mem_going_online_callback" in line:
-            assert line[memhp:].startswith("slab_mem_going_online_callback")
+            assert line[online:].startswith("slab_mem_going_online_callback")
 
 
 def test_a_story_can_be_cut_to_its_last_lines() -> None:

@@ -213,11 +213,11 @@ def test_the_gallery_fits_the_published_schema_and_a_typing_error_does_not() -> 
 
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
     for name in gallery_names():
         tree = tomllib.loads(gallery_path(name).read_text())
-        jsonschema.validate(tree, schema)
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**tree, "tsak": []}, schema)
+        validator.validate(tree)
+    assert not validator.is_valid({**tree, "tsak": []})
 
 
 def test_a_machine_survives_being_written_as_toml() -> None:

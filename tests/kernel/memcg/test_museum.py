@@ -14,7 +14,7 @@ from slubloom.actors.strategies.pct import Pct
 from slubloom.kernel import boot as kernel_boot
 from slubloom.kernel import releases
 from slubloom.kernel.locks import Completion
-from slubloom.kernel.memcg.deactivation import ShrinkLater
+from slubloom.kernel.memcg.deactivation import ShrinkAtOnce, ShrinkLater
 from slubloom.kernel.slab.allocate import kmem_cache_alloc
 from slubloom.kernel.slab.free import kmem_cache_free
 from slubloom.topology import loads
@@ -26,7 +26,6 @@ from .story import NODE, accounted, with_child
 
 if TYPE_CHECKING:
     from slubloom.kernel import Machine
-    from slubloom.kernel.memcg import MemCgroup
     from slubloom.kernel.slab.cache import KmemCache
 
 # --- M23: dying set on an aliased root
@@ -91,19 +90,6 @@ def test_m23_is_fixed_by_the_patch_and_comes_back_without_it() -> None:
 # --- M58: deactivation against the lockless look at cpu_partial
 
 
-class ShrinkNow(ShrinkLater):
-    """Deactivation without the grace period."""
-
-    async def after_grace_period(self, memcg: MemCgroup, child: KmemCache) -> None:
-        memcg.css.get()
-
-        async def shrink_now() -> None:
-            await self.deactivate_after_rcu(child)
-            await memcg.css.put()
-
-        await self.deferred.queue("memcg_kmem_cache", "kmemcg_deactivate_workfn", shrink_now)
-
-
 def run_m58(interleaver: Interleaver) -> Machine:
     """A cgroup is removed while its last objects are freed by another processor."""
     machine = kernel_boot(loads(NODE, release="v4.14"), interleaver).machine
@@ -152,7 +138,7 @@ def pinned_by_m58(kmem: Any, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_m58_without_the_grace_period_a_slab_comes_too_late_to_be_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pinned_by_m58(ShrinkNow, monkeypatch) > 0
+    assert pinned_by_m58(ShrinkAtOnce, monkeypatch) > 0
 
 
 def test_m58_the_grace_period_waits_for_whoever_has_seen_the_old_value(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,10 @@ from ..helpers import TWO_NODES
 from .reading import STATS
 
 
-def busy(debug: str) -> str:
+def busy(debug: str, *, validate: bool = True) -> str:
     """A topology in which all files are read and written while two processors allocate and free."""
-    values = {"cpu_partial": "30", "min_partial": "2", "remote_node_defrag_ratio": "50", "shrink": "1", "validate": "1"}
+    values = {"cpu_partial": "30", "min_partial": "2", "remote_node_defrag_ratio": "50", "shrink": "1"}
+    values["validate"] = "1" if validate else "0"
     paths = [f"/sys/kernel/slab/shared/{name}" for name in (*ATTRIBUTES, *STATISTICS)]
     paths += ["/proc/slabinfo", "/proc/zoneinfo", "/proc/buddyinfo", "/sys/kernel/slab", "/sys/kernel/slab/shared"]
     reads = ", ".join(f'{{op = "read", path = "{path}"}}' for path in paths)
@@ -64,8 +65,9 @@ def audit(text: str, strategy: Any, **options: Any) -> list[str]:
     ("release", "debug"), [("v6.1", ""), ("v5.15", ""), ("v4.5", ""), ("v6.1", '[kernel.boot]\nslub_debug = "FZPU"')]
 )
 def test_every_step_of_reading_and_writing_declares_what_it_touches(release: str, debug: str) -> None:
-    assert audit(busy(debug), RandomWalk(1), release=release) == []
-    assert audit(busy(debug), Pos(1), release=release) == []
+    text = busy(debug, validate=release == "v6.1")  # before that it finds fault with the cache (museum M57)
+    assert audit(text, RandomWalk(1), release=release) == []
+    assert audit(text, Pos(1), release=release) == []
 
 
 def test_a_tunable_changed_without_declaring_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
