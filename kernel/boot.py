@@ -25,7 +25,7 @@ from .operations import constructor
 from .pages import PageAllocator
 from .rcu import STALL_TIMEOUT_S, Rcu
 from .releases import checkout
-from .sanitizers.deadlock import report_deadlock
+from .sanitizers.deadlock import Deadlocks
 from .sanitizers.existence import Existence
 from .sanitizers.hung_task import TIMEOUT_S as HUNG_TASK_TIMEOUT_S
 from .sanitizers.hung_task import HungTasks
@@ -102,7 +102,9 @@ def boot(
     machine = Machine(interleaver, release=wanted.release, stop_at_violation=stop_at_violation)
     machine.log = log
     machine.voluntary = wanted.preempt == "voluntary"
-    interleaver.on_deadlock = lambda stuck: report_deadlock(machine, stuck)
+    deadlocks = Deadlocks(machine)
+    interleaver.on_deadlock = deadlocks.nothing_can_go_on
+    interleaver.on_time.append(deadlocks.time_has_passed)
     enable_sanitizers(machine, wanted.sanitizers)
     if machine.hung_tasks is not None:
         timeout_s = wanted.boot.hung_task_timeout_secs
@@ -312,6 +314,8 @@ def _start_processors(machine: Machine, kernel: Kernel) -> None:
         )
         if slub.memcg is not None:
             await slub.memcg.mem_cgroup_init()
+        if slub.quarantine is not None:
+            await slub.quarantine.cpu_quarantine_init()
         await smp_init(machine, cpu)
 
     machine.run_alone(init, kernel_init())
@@ -359,4 +363,3 @@ def _make_locks(machine: Machine, scenario: Scenario) -> dict[str, Mutex | Spinl
         "percpu_rwsem": PercpuRwsem,
     }
     return {spec.name: makers[spec.kind](machine, spec.name) for spec in scenario.locks}
-

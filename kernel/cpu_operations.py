@@ -1,7 +1,7 @@
 """The operations and sections of a topology that concern processors which come and go.
 
-Who asks carries it out himself: a task is a driver that calls add_cpu() and remove_cpu().  Programs of ``[[cpu_state]]``
-run as whoever calls the state back, for a task of that name.
+Who asks carries it out himself: a task is a driver that calls add_cpu() and remove_cpu().  Programs of
+``[[cpu_state]]`` run as whoever calls the state back, for a task of that name.
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ def register_cpu_states(workload: Workload, scenario: Scenario) -> None:
         machine.run_alone(KernelThread(machine.online_cpus()[0], "swapper/0", pid=0), init())
 
 
-def _program(
-    workload: Workload, name: str, program: Sequence[Any]
-) -> Callable[[int], Awaitable[None]] | None:
+def _program(workload: Workload, name: str, program: Sequence[Any]) -> Callable[[int], Awaitable[None]] | None:
     if not program:
         return None
     actor = NamedWork(workload, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .cpu_hotplug.page_alloc import PcpListsDrained, PcpListsResized
+from .cpu_hotplug.quarantine import QuarantineOfOnlineCpus
 from .kernfs import KernfsEra
 from .memcg.deactivation import ShrinkLater, WaitForEachCache, WaitOnce
 from .memcg.deferred import MEMCG_KMEM_CACHE, SYSTEM
@@ -27,7 +28,7 @@ from .rcu import CpusFree, CpusHeld, Flavours
 from .seams import Kernel, Patch, sized
 from .shrinker.lru_memcg import SetIfEmpty, UnderNodeLock
 from .shrinker.maps import CopiedMaps
-from .shrinker.rwsem import RwsemShrinkers
+from .shrinker.rwsem import AskAll
 from .shrinker_history import SHRINKER_NEVER_RELEASED, SHRINKER_RELEASED
 from .slab.cache_release import (
     UnlinkThenWaitInWorkItem,
@@ -86,7 +87,7 @@ ANCESTOR = Kernel(
     memcg_dying=NotMarked,
     sizing=SIZING_3_10,
     kernfs=KernfsEra(),
-    shrinkers=RwsemShrinkers,
+    shrinkers=AskAll,
     shrinker_maps=CopiedMaps,
     lru_reparenting=SetIfEmpty(),
     lru_owner=UnderNodeLock(),
@@ -256,6 +257,13 @@ RELEASED: tuple[Patch, ...] = (
         (5, 11),
         "mm, page_alloc: disable pcplists during memory offline",
         lambda kernel: replace(kernel, offline_drains=PcpListsOff()),
+    ),
+    Patch(
+        "quarantine-of-offline-cpus",
+        "6c82d45c7f03",
+        (5, 11),
+        "kasan: fix object remaining in offline per-cpu quarantine",
+        lambda kernel: replace(kernel, quarantine=QuarantineOfOnlineCpus),
     ),
     Patch(
         "keep-cache-nodes",

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from ..actors import Access, Op, OpKind, Resource
 from ..actors.resource import Maker, mix, name_code
 from .locks.base import READ, TRYLOCK, WRITE
+from .locks.classes import NOT_CHECKED, lock_class
 from .stack import kernel_name, part_of_caller
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ class KernfsNode:
         self.kernfs.announce(TRYLOCK, self.kernfs.class_of(self.attribute), self.address)
         return won
 
+    @property
+    def name(self) -> str:
+        """Its lock class."""
+        return self.kernfs.class_of(self.attribute)
+
     def holders(self) -> list[Actor]:
         """Who holds references, for the wait-for graph."""
         return list(self.active)
@@ -247,8 +253,8 @@ class Kernfs:
         self._files: dict[str, KernfsNode] = {}
         self._classes: dict[str, str] = {}
         self._drained: dict[tuple[str, ...], None] = {}
-        machine.lock_classes[OF_MUTEX] = "3:3"
-        machine.lock_classes[SB_WRITERS] = "0:0"
+        lock_class(machine, OF_MUTEX, "3:3")
+        lock_class(machine, SB_WRITERS, NOT_CHECKED)
 
     def file(self, path: str, attribute: str) -> KernfsNode:
         """The file at `path`, which is never removed; all of one `attribute` have one lock class."""
@@ -271,10 +277,8 @@ class Kernfs:
         """The lock class of an attribute's references: the first is called ``kn->active``, the second has a #2."""
         name = self._classes.get(attribute)
         if name is None:
-            number = len(self._classes) + 1
-            name = f"{self.era.active_name}#{number}" if number > 1 else self.era.active_name
+            name = lock_class(self.machine, self.era.active_name, NOT_CHECKED, key=attribute)
             self._classes[attribute] = name
-            self.machine.lock_classes[name] = "0:0"
         return name
 
     @kernel_name("kernfs_drain")

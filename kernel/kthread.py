@@ -57,6 +57,7 @@ class Kthread(FunctionThread):
             admit=self._sleep,
             perform=self._wake,
         )
+        self.idle_op = self.schedule  # an interruptible sleep, in which nobody is hung
         self._resume = Op(OpKind.WAIT, self.state, admit=self._stay_parked)
         self._tell = Op(OpKind.SIGNAL, self.state)
 
@@ -142,7 +143,6 @@ class PerCpuKthread(Kthread):
     ) -> None:
         super().__init__(machine, cpu, name, function)
         self.per_cpu = True
-        self.idle_op = self.schedule
 
 
 def kthread_run(

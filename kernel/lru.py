@@ -138,6 +138,11 @@ class LruLists:
             for work in queued:
                 await machine.workqueues.flush_work(work)
 
+    async def lru_add_drain_cpu(self, cpu: int) -> None:
+        """Empty the batch of a processor that is gone, on behalf of it."""
+        await self._own[cpu]
+        await self._move_to_lists(cpu)
+
     async def lru_cache_disable(self) -> None:
         """Have batches not be used, and empty them."""
         await self._write_disabled

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..actors import Actor, Cpu, Interleaver, KernelThread, NumaNode, Outcome
-from ..actors.cpu import SoftIrq
+from ..actors.softirq import SoftIrq
 from .locks.classes import LockClasses
 from .memory import NullPointer
 from .stack import bottom_of_stack, stack_of

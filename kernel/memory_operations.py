@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from .bag import Bag
 from .gfp import GFP_KERNEL
 from .lru import UserPage
 
@@ -40,7 +40,7 @@ async def alloc_pages(task: Any, operation: Any) -> None:
         if got is None:
             machine.count("failed_allocations")
             return
-        bag.append(got)
+        bag.put([got])
 
 
 async def free_pages(task: Any, operation: Any) -> None:
@@ -48,9 +48,9 @@ async def free_pages(task: Any, operation: Any) -> None:
     machine = task.machine
     bag = _bag(task, operation.bag)
     for _ in range(len(bag) if operation.count is None else operation.count):
-        if not bag:
+        page = bag.take()
+        if page is None:
             return
-        page = bag.popleft()
         if isinstance(page, UserPage):
             await machine.lru.put_page(page)
         else:
@@ -58,8 +58,8 @@ async def free_pages(task: Any, operation: Any) -> None:
             await machine.pages.free_pages(node, pfn, order)
 
 
-def _bag(task: Any, name: str) -> deque[Any]:
-    bag: deque[Any] = task.workload.pages.setdefault(name.format(**task.variables) if "{" in name else name, deque())
+def _bag(task: Any, name: str) -> Bag[Any]:
+    bag: Bag[Any] = task.workload.bag(f"pages {name.format(**task.variables) if '{' in name else name}")
     return bag
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..actors import COND_RESCHED
+from .bag import Bag
+from .cpu_operations import CPU_OPERATIONS
 from .files import error_name, read_file, write_file
 from .gfp import GFP_ACCOUNT
-from .cpu_operations import CPU_OPERATIONS
 from .memory_operations import MEMORY_OPERATIONS
 from .pages import GFP_ATOMIC, GFP_KERNEL, page_frame
 from .rcu import RcuHead
@@ -57,14 +57,9 @@ async def _cache(task: Any, name: str) -> KmemCache | None:
     return cache
 
 
-def _bag(task: Any, name: str) -> deque[int]:
-    bag: deque[int] = task.workload.bags.setdefault(_text(task, name), deque())
+def _bag(task: Any, name: str) -> Bag[int]:
+    bag: Bag[int] = task.workload.bag(_text(task, name))
     return bag
-
-
-def _take(bag: deque[int], count: int | None) -> list[int]:
-    """The first `count` objects of a bag, or all, taken out of it."""
-    return [bag.popleft() for _ in range(len(bag) if count is None else min(count, len(bag)))]
 
 
 async def kmem_cache_create(task: Any, operation: Any) -> None:
@@ -93,7 +88,7 @@ async def kmem_cache_alloc(task: Any, operation: Any) -> None:
         if address is None:
             task.machine.count("failed_allocations")
             return
-        bag.append(address)
+        bag.put([address])
 
 
 async def kmem_cache_free(task: Any, operation: Any) -> None:
@@ -103,13 +98,14 @@ async def kmem_cache_free(task: Any, operation: Any) -> None:
         return
     bag = _bag(task, operation.bag or operation.cache)
     if operation.keep:
-        for address in [*bag][: operation.count]:
+        for address in bag.look(operation.count):
             await free(task.machine.slab, cache, address)
         return
     for _ in range(len(bag) if operation.count is None else operation.count):
-        if not bag:
+        taken = bag.take()
+        if taken is None:
             return
-        await free(task.machine.slab, cache, bag.popleft())
+        await free(task.machine.slab, cache, taken)
 
 
 async def kmem_cache_alloc_bulk(task: Any, operation: Any) -> None:
@@ -120,14 +116,15 @@ async def kmem_cache_alloc_bulk(task: Any, operation: Any) -> None:
     addresses = await alloc_bulk(task.machine.slab, cache, GFP_KERNEL, operation.count)
     if not addresses:
         task.machine.count("failed_allocations")
-    _bag(task, operation.bag or operation.cache).extend(addresses)
+    _bag(task, operation.bag or operation.cache).put(addresses)
 
 
 async def kmem_cache_free_bulk(task: Any, operation: Any) -> None:
     """Free objects of a bag at once."""
     cache = await _cache(task, operation.cache)
     if cache is not None:
-        await free_bulk(task.machine.slab, cache, _take(_bag(task, operation.bag or operation.cache), operation.count))
+        addresses = _bag(task, operation.bag or operation.cache).take_many(operation.count)
+        await free_bulk(task.machine.slab, cache, addresses)
 
 
 async def kmalloc(task: Any, operation: Any) -> None:
@@ -139,16 +136,17 @@ async def kmalloc(task: Any, operation: Any) -> None:
         if address is None:
             task.machine.count("failed_allocations")
             return
-        bag.append(address)
+        bag.put([address])
 
 
 async def kfree(task: Any, operation: Any) -> None:
     """Free pieces of memory of a bag, the first allocated first."""
     bag = _bag(task, operation.bag)
     for _ in range(len(bag) if operation.count is None else operation.count):
-        if not bag:
+        address = bag.take()
+        if address is None:
             return
-        await generic.kfree(task.machine.slab, bag.popleft())
+        await generic.kfree(task.machine.slab, address)
 
 
 async def kmem_cache_shrink(task: Any, operation: Any) -> None:
@@ -162,10 +160,10 @@ async def kmem_cache_shrink(task: Any, operation: Any) -> None:
 async def access(task: Any, operation: Any) -> None:
     """Touch the first object of a bag."""
     cache = await _cache(task, operation.cache)
-    bag = _bag(task, operation.bag or operation.cache)
-    if cache is None or not bag:
+    first = _bag(task, operation.bag or operation.cache).look(1)
+    if cache is None or not first:
         return
-    address = bag[0]
+    (address,) = first
     await task.workload.touch_object
     if task.machine.kasan is not None:
         slab = task.machine.slab.slabs.get(page_frame(address))
@@ -175,11 +173,11 @@ async def access(task: Any, operation: Any) -> None:
 async def write_memory(task: Any, operation: Any) -> None:
     """Write into or beside an object of a bag, or where one was."""
     cache = await _cache(task, operation.cache)
-    bag = _bag(task, operation.bag or operation.cache)
-    if cache is None or operation.object >= len(bag):
+    objects = _bag(task, operation.bag or operation.cache).look()
+    if cache is None or operation.object >= len(objects):
         return
     data = bytes.fromhex(operation.bytes) * operation.times
-    if not await stray_write(task.machine.slab, cache, bag[operation.object], operation.offset, data):
+    if not await stray_write(task.machine.slab, cache, objects[operation.object], operation.offset, data):
         task.machine.printk(
             "error",
             f"{task.name}: write_memory: {len(data)} bytes at offset {operation.offset} of object {operation.object} "
@@ -253,9 +251,7 @@ async def call_rcu(task: Any, operation: Any) -> None:
     cache = await _cache(task, operation.cache)
     if cache is None:
         return
-    bag = _bag(task, operation.bag or operation.cache)
-    objects = list(bag)
-    bag.clear()
+    objects = _bag(task, operation.bag or operation.cache).take_many(None)
     slub = task.machine.slab
 
     async def free_objects() -> None:
@@ -284,7 +280,7 @@ async def cond_synchronize_rcu(task: Any, _: Any) -> None:
 
 async def kfree_rcu(task: Any, operation: Any) -> None:
     """Free pieces of memory of a bag after a grace period."""
-    for address in _take(_bag(task, operation.bag), operation.count):
+    for address in _bag(task, operation.bag).take_many(operation.count):
         await task.machine.rcu.kvfree.kvfree_call_rcu(address)
 
 
@@ -361,44 +357,50 @@ async def repeat(task: Any, operation: Any) -> None:
     task.variables["i"] = outer
 
 
-PERFORM: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
-    function.__name__: function
-    for function in (
-        kmem_cache_create,
-        kmem_cache_destroy,
-        kmem_cache_alloc,
-        kmem_cache_free,
-        kmem_cache_alloc_bulk,
-        kmem_cache_free_bulk,
-        kmalloc,
-        kfree,
-        kmem_cache_shrink,
-        access,
-        write_memory,
-        read,
-        write,
-        lock,
-        unlock,
-        rcu_read_lock,
-        rcu_read_unlock,
-        synchronize_rcu,
-        rcu_barrier,
-        call_rcu,
-        synchronize_rcu_expedited,
-        get_state_synchronize_rcu,
-        cond_synchronize_rcu,
-        kfree_rcu,
-        kvfree_rcu_barrier,
-        srcu_read_lock,
-        srcu_read_unlock,
-        synchronize_srcu,
-        sleep,
-        compute,
-        cond_resched,
-        cgroup_mkdir,
-        cgroup_rmdir,
-        cgroup_attach,
-        repeat,
-    )
-} | CPU_OPERATIONS | MEMORY_OPERATIONS | WORK_OPERATIONS | SHRINKER_OPERATIONS
+PERFORM: dict[str, Callable[[Any, Any], Awaitable[None]]] = (
+    {
+        function.__name__: function
+        for function in (
+            kmem_cache_create,
+            kmem_cache_destroy,
+            kmem_cache_alloc,
+            kmem_cache_free,
+            kmem_cache_alloc_bulk,
+            kmem_cache_free_bulk,
+            kmalloc,
+            kfree,
+            kmem_cache_shrink,
+            access,
+            write_memory,
+            read,
+            write,
+            lock,
+            unlock,
+            rcu_read_lock,
+            rcu_read_unlock,
+            synchronize_rcu,
+            rcu_barrier,
+            call_rcu,
+            synchronize_rcu_expedited,
+            get_state_synchronize_rcu,
+            cond_synchronize_rcu,
+            kfree_rcu,
+            kvfree_rcu_barrier,
+            srcu_read_lock,
+            srcu_read_unlock,
+            synchronize_srcu,
+            sleep,
+            compute,
+            cond_resched,
+            cgroup_mkdir,
+            cgroup_rmdir,
+            cgroup_attach,
+            repeat,
+        )
+    }
+    | CPU_OPERATIONS
+    | MEMORY_OPERATIONS
+    | WORK_OPERATIONS
+    | SHRINKER_OPERATIONS
+)
 """By the name a program uses."""

@@ -216,11 +216,6 @@ class PageAllocator:
 
     # --- per-CPU page lists: there are none, but their sizes have a lock, whose place in the order matters
 
-    async def zone_pcp_update(self) -> None:
-        """Compute the sizes of a zone's per-CPU lists again, as the number of processors or pages has changed."""
-        async with self.pcp_batch_high_lock:
-            pass
-
     async def zone_pcp_disable(self) -> None:
         """Have freed pages go to the free lists at once, until `zone_pcp_enable` (5.11, ec6e8c7e0314)."""
         await self.pcp_batch_high_lock.lock()

@@ -1,8 +1,9 @@
 """What has changed about shrinkers and LRU lists: the patches of `kernel/shrinker`, in the order of merging.
 
-Some stand for their series: ca1d36b82394 also for what made shrinkers be allocated, 50d09da8e119 for 8a0e8bb112af
-(the rwsem became a mutex) and 604b8b655020 (deferred counts are reparented under it).  Of the two that 7.2 and June
-2026 brought the catalogue has no commit, and those releases are not emulated: they are for `apply`.
+The id of the first is from memory.  Some stand for their series: ca1d36b82394 also for what made shrinkers be
+allocated, 50d09da8e119 for 8a0e8bb112af (the rwsem became a mutex) and 604b8b655020 (deferred counts are reparented
+under it).  Of the two that 7.2 and June 2026 brought the catalogue has no commit, and those releases are not emulated:
+they are for `apply`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,17 @@ from .seams import Patch
 from .shrinker.lru_memcg import BeforeLock, SetIfMoved, UnderRcu
 from .shrinker.maps import SerialisedTeardown, SharedUnits, SharedUnitsNoLeak
 from .shrinker.refcounted import Refcounted, RefcountedGlobalWalk, RefcountedPutAlways
+from .shrinker.rwsem import RwsemShrinkers
 from .shrinker.srcu import SrcuGlobalWalk, SrcuWalks
 
 SHRINKER_RELEASED: tuple[Patch, ...] = (
+    Patch(
+        "map-of-shrinkers",
+        "b0dedc49a2da",
+        (4, 19),
+        "mm/vmscan.c: iterate only over charged shrinkers during memcg shrink_slab()",
+        lambda kernel: replace(kernel, shrinkers=RwsemShrinkers),
+    ),
     Patch(
         "reparented-items-set-bit",
         "8199be001a47",

@@ -6,7 +6,6 @@ not fatal, for programs may race.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .files import error_name
@@ -67,7 +66,7 @@ async def mount(task: Any, operation: Any) -> None:
 async def umount(task: Any, operation: Any) -> None:
     """Unmount it."""
     at = _text(task, operation.at)
-    _failed(task, f"unmount {at}", await task.machine.shrinkers.umount(at))
+    _failed(task, f"umount {at}", await task.machine.shrinkers.umount(at))
 
 
 async def _super(task: Any, operation: Any) -> Superblock | None:
@@ -93,7 +92,7 @@ async def lru_add(task: Any, operation: Any) -> None:
         if operation.hold:
             await task.machine.shrinkers.get_super(sb.name)
             await task.workload.touch_object
-            task.workload.bags.setdefault(f"held at {sb.name}", deque()).append(address)
+            task.workload.bag(f"held at {sb.name}").put([address])
         else:
             await sb.put_object(address)
     await task.machine.shrinkers.put_super(sb)
@@ -108,10 +107,10 @@ async def lru_put(task: Any, operation: Any) -> None:
     done = 0
     while operation.count is None or done < operation.count:
         await task.workload.touch_object
-        held = task.workload.bags.get(f"held at {sb.name}")
-        if not held:
+        address = task.workload.bag(f"held at {sb.name}").take()
+        if address is None:
             break
-        await sb.put_object(held.popleft())
+        await sb.put_object(address)
         await task.machine.shrinkers.put_super(sb)
         done += 1
     await task.machine.shrinkers.put_super(sb)

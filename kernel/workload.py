@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..actors import Op, OpKind
 from . import cpu_operations, operations
+from .bag import Bag
 from .machine import FunctionThread
 from .work_operations import make_named_works
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Sequence
 
     from ..topology import Scenario
@@ -82,13 +82,19 @@ class Workload:
         self.machine = machine
         self.scenario = scenario
         self.locks = locks
-        self.bags: dict[str, deque[int]] = {}
-        self.pages: dict[str, deque[Any]] = {}  # by bag: pages of processes, or (page frame, node, order)
+        self._bags: dict[str, Bag[Any]] = {}
         self.files_read: dict[str, str] = {}  # the last text read of each file
         self._next_cpu = 0
         bags = machine.interleaver.resource("objects of the workload")
         self.touch_object = Op(OpKind.UPDATE, bags)
         self.works = make_named_works(self, scenario)
+
+    def bag(self, name: str) -> Bag[Any]:
+        """The bag called `name`; made on first use."""
+        bag = self._bags.get(name)
+        if bag is None:
+            bag = self._bags[name] = Bag(self.machine.interleaver, f"bag {name}")
+        return bag
 
     def start(self) -> None:
         """Make the tasks; those without a processor are dealt to the online ones in turn."""

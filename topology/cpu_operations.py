@@ -45,4 +45,3 @@ class CpuStateSection(Model):
         if not (self.startup or self.teardown):
             raise ValueError("says nothing to do; expected startup or teardown")
         return self
-

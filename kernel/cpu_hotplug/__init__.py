@@ -42,6 +42,9 @@ go on → RCU waits for it no more → dead → its callbacks are taken over →
     smpboot_threads_lock                  around parking and unparking threads of subsystems
     cpuhp_state_mutex                     under cpu_hotplug_lock (read): the table of states
 
+**Releases.**  The state machine is that of 6.1 in all of them, although the kernel had notifier chains in its place up
+to 4.9; what is registered differs (`page_alloc`, `quarantine`).
+
 **Booting** (`boot.smp_init`): the processors that are online at boot pass their states before the first decision of
 the run, one after the other, alone on the machine; so lockdep knows the order of locks from there.
 """

@@ -36,8 +36,9 @@ class PcpListsDrained:
     async def page_alloc_init(self, machine: Machine) -> int:
         """Nothing is called when a processor comes."""
 
-        async def page_alloc_cpu_dead(_: int) -> None:
-            """There are no lists of pages, and no counters of events."""
+        async def page_alloc_cpu_dead(cpu: int) -> None:
+            """No lists of pages and no counters of events are here, but pages on their way to a node's list."""
+            await machine.lru.lru_add_drain_cpu(cpu)
 
         return await machine.cpu_hotplug.setup_state_nocalls(
             CpuhpState.PAGE_ALLOC, "mm/page_alloc:dead", None, page_alloc_cpu_dead
@@ -53,7 +54,8 @@ class PcpListsResized:
         async def page_alloc_cpu_online(_: int) -> None:
             await _update_populated_zones(machine)
 
-        async def page_alloc_cpu_dead(_: int) -> None:
+        async def page_alloc_cpu_dead(cpu: int) -> None:
+            await machine.lru.lru_add_drain_cpu(cpu)
             await _update_populated_zones(machine)
 
         return await machine.cpu_hotplug.setup_state_nocalls(

@@ -95,9 +95,7 @@ class Registration:
             started.append(number)
         return 0
 
-    async def cpuhp_issue_call(
-        self, cpu: int, state: int, *, bringup: bool, instance: object | None = None
-    ) -> int:
+    async def cpuhp_issue_call(self, cpu: int, state: int, *, bringup: bool, instance: object | None = None) -> int:
         """Make one call for one processor, there or here."""
         if self._table.steps[state].empty(bringup=bringup):
             return 0

@@ -204,4 +204,3 @@ class Transitions:
     @staticmethod
     def _complete_idle_dead(_: Cpu, message: CompleteIdleDead) -> None:
         message.st.milestones.done_down.complete_now()
-

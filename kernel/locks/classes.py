@@ -35,13 +35,13 @@ class LockClasses(dict[str, str]):
 
     def __init__(self, tracepoints: Tracepoints) -> None:
         super().__init__()
-        self._tracepoints = tracepoints
+        self._point = tracepoints.lock_class
 
     def __setitem__(self, name: str, wait_type: str) -> None:
         """Make a class known."""
         if name not in self:
-            super().__setitem__(name, wait_type)
-            if (fire := self._tracepoints.lock_class.fire) is not None:
+            dict.__setitem__(self, name, wait_type)
+            if (fire := self._point.fire) is not None:
                 fire(name, wait_type)
 
 

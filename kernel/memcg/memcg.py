@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ...actors import Resource
     from ..machine import Machine
-    from ..slab.cache import KmemCache
     from ..shrinker.info import MemcgPerNode
+    from ..slab.cache import KmemCache
     from .objcg import ObjCgroup
 
 NO_ID = -1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...actors import Op, OpKind
 from ..locks import Mutex
 from ..stack import kernel_name
-from .block import BlockState, MemoryBlock, OnlineType, blocks_of
+from .block import BlockState, MemoryBlocks, OnlineType
 from .chain import ErrorInjection, MemoryChain
 from .files import write_state
 from .watch import NodeWatch
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..machine import Machine
+    from .block import MemoryBlock
     from .drains import OfflineDrains
     from .section import HotplugExtent, HotplugLocks
 
@@ -55,16 +56,11 @@ class MemoryHotplug:
         if error_injection is not None:
             self.injection = ErrorInjection(machine, error_injection)
             self.chain.notifiers.register(self.injection.block)
-        self.blocks: dict[int, MemoryBlock] = {}
-        for node, node_range in ranges.items():
-            for number, start_pfn, nr_pages in blocks_of(node_range, pages_per_block):
-                block = self.blocks[number] = MemoryBlock(machine, number, node, start_pfn, nr_pages)
-                if machine.nodes[node].present_pages:
-                    block.present_at_boot(machine.nodes[node])
+        self.blocks = MemoryBlocks(machine, ranges, pages_per_block)
 
     def blocks_of(self, node: int) -> list[MemoryBlock]:
         """The blocks of a node, by address."""
-        return [block for block in self.blocks.values() if block.node == node]
+        return [self.blocks[number] for number in self.blocks.numbers(node)]
 
     @kernel_name("vfs_write")
     async def request(self, online: bool, node: int, kind: OnlineType | None = None) -> int:
@@ -82,7 +78,8 @@ class MemoryHotplug:
                 wanted = OnlineType.ONLINE
         target = BlockState.ONLINE if online else BlockState.OFFLINE
         answer = -EINVAL
-        for block in self.blocks_of(node)[:: 1 if online else -1]:
+        for number in self.blocks.numbers(node)[:: 1 if online else -1]:
+            block = self.blocks[number]
             await block.read
             if block.state is not target:
                 answer = await write_state(self, block, wanted.value)

@@ -13,12 +13,13 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ...actors import Op, OpKind
+from ...actors import Access, Op, OpKind, Resource
+from ...actors.resource import Maker, mix, name_code
 from ...actors.zone import ZONE_MOVABLE
 from ..locks import Mutex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ...actors import NumaNode
     from ...actors.zone import Zone
@@ -45,9 +46,23 @@ class OnlineType(Enum):
 class MemoryBlock:
     """Memory block `number` of `node`."""
 
-    __slots__ = ("mutex", "node", "nr_pages", "number", "online_type", "read", "start_pfn", "state", "write", "zone")
+    __slots__ = (
+        "_machine",
+        "_mutex",
+        "node",
+        "nr_pages",
+        "number",
+        "online_type",
+        "read",
+        "start_pfn",
+        "state",
+        "write",
+        "zone",
+    )
 
-    def __init__(self, machine: Machine, number: int, node: int, start_pfn: int, nr_pages: int) -> None:
+    def __init__(self, machine: Machine, number: int, node: int, start_pfn: int, nr_pages: int, maker: Maker) -> None:
+        self._machine = machine
+        self._mutex: Mutex | None = None
         self.number = number
         self.node = node
         self.start_pfn = start_pfn
@@ -55,10 +70,17 @@ class MemoryBlock:
         self.state = BlockState.OFFLINE
         self.zone: int | None = None  # of one that is online
         self.online_type = OnlineType.OFFLINE
-        self.mutex = Mutex(machine, "&dev->mutex")
-        resource = machine.interleaver.resource(self.name)
+        resource = Resource(self.name, maker)
         self.read = Op(OpKind.READ, resource)
         self.write = Op(OpKind.WRITE, resource)
+
+    @property
+    def mutex(self) -> Mutex:
+        """``&dev->mutex``, made when it is first wanted, which is under ``device_hotplug_lock``."""
+        mutex = self._mutex
+        if mutex is None:
+            mutex = self._mutex = Mutex(self._machine, "&dev->mutex")
+        return mutex
 
     @property
     def name(self) -> str:
@@ -87,8 +109,58 @@ class MemoryBlock:
         self.zone = zones[0] if len(zones) == 1 else None
 
 
-def blocks_of(node_range: tuple[int, int], pages_per_block: int) -> Iterator[tuple[int, int, int]]:
-    """A node's memory in blocks: (number, first page frame, pages); `node_range` starts at a multiple of a block."""
-    start, pages = node_range
-    for first in range(start, start + pages, pages_per_block):
-        yield first // pages_per_block, first, min(pages_per_block, start + pages - first)
+class MemoryBlocks:
+    """The blocks of a machine by number.
+
+    There may be very many, and few are ever looked at: each is made when it is first wanted, as if it had always been
+    there, in a step that declares it.  `ranges` has each node's page frames, which start at a multiple of a block.
+    """
+
+    __slots__ = ("_machine", "_made", "_maker", "_nodes", "_pages", "_present")
+
+    def __init__(self, machine: Machine, ranges: Mapping[int, tuple[int, int]], pages_per_block: int) -> None:
+        self._machine = machine
+        self._pages = pages_per_block
+        self._nodes = {
+            node: (start // pages_per_block, start, start + pages) for node, (start, pages) in ranges.items() if pages
+        }
+        self._present = {node: bool(machine.nodes[node].present_pages) for node in self._nodes}
+        self._made: dict[int, MemoryBlock] = {}
+        self._maker = Maker(mix(name_code("memory blocks"), 0))
+
+    def __iter__(self) -> Iterator[int]:
+        for node in self._nodes:
+            yield from self.numbers(node)
+
+    def __getitem__(self, number: int) -> MemoryBlock:
+        block = self.get(number)
+        if block is None:
+            raise KeyError(number)
+        return block
+
+    def numbers(self, node: int) -> range:
+        """The blocks of a node, by address."""
+        first, start, end = self._nodes.get(node, (0, 0, 0))
+        return range(first, first - (start - end) // self._pages)
+
+    def get(self, number: int) -> MemoryBlock | None:
+        """A block, as part of the step being made; None where there is none of that number."""
+        block = self._made.get(number)
+        touch = self._machine.interleaver.touch
+        if block is not None:
+            if touch is not None:
+                touch(block.read.resource, Access.READ)
+            return block
+        node = next((node for node in self._nodes if number in self.numbers(node)), None)
+        if node is None:
+            return None
+        _, _, end = self._nodes[node]
+        first = number * self._pages
+        block = MemoryBlock(self._machine, number, node, first, min(self._pages, end - first), self._maker)
+        if self._present[node]:
+            self._machine.nodes[node].touched(Access.READ)
+            block.present_at_boot(self._machine.nodes[node])
+        if touch is not None:
+            touch(block.read.resource, Access.WRITE)
+        self._made[number] = block
+        return block

@@ -68,7 +68,7 @@ async def read_memory_file(hotplug: MemoryHotplug, path: str) -> str | int:
         return await _read_injection(hotplug, path.removeprefix(INJECTION_FOLDER).strip("/"))
     name, _, attribute = path.removeprefix(MEMORY_FOLDER).strip("/").partition("/")
     if not name:
-        return _listed([BLOCK_SIZE, POLICY, *(block.name for block in hotplug.blocks.values())])
+        return _listed([BLOCK_SIZE, POLICY, *(f"memory{number}" for number in hotplug.blocks)])
     if name in (BLOCK_SIZE, POLICY):
         if attribute:
             return -ENOTDIR
@@ -147,7 +147,8 @@ async def auto_online_blocks_store(hotplug: MemoryHotplug, text: str) -> int:
 
 
 def _find(hotplug: MemoryHotplug, name: str) -> MemoryBlock | None:
-    return next((block for block in hotplug.blocks.values() if block.name == name), None)
+    number = name.removeprefix("memory")
+    return hotplug.blocks.get(int(number)) if number.isdecimal() and name == f"memory{int(number)}" else None
 
 
 def _listed(names: list[str]) -> str:

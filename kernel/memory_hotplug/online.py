@@ -55,6 +55,7 @@ async def online_pages(hotplug: MemoryHotplug, block: MemoryBlock, zone: int) ->
         pages.states.set_memory(
             block.node, normal=data.status_change_nid_normal >= 0, memory=data.status_change_nid >= 0
         )
+        pages.states.online.set(block.node)  # in the kernel since the memory was plugged in, which is no step here
         if first_of_zone:
             await rebuild_zonelists(hotplug)
         await change(machine, ReleaseBlock, block, zone)

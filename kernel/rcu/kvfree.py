@@ -85,7 +85,8 @@ class KvfreeCpu:
         self.count = 0
         self.waiting = False  # for a batch to become free
         self.change = Op(OpKind.UPDATE, machine.interleaver.resource(f"krcp->lock of cpu {cpu.cpu_id}"))
-        self.alarm = machine.interleaver.alarm(lambda: machine.online_cpu_for(cpu).mailbox.post(MonitorDue(self.number)))
+        due = MonitorDue(self.number)
+        self.alarm = machine.interleaver.alarm(lambda: machine.online_cpu_for(cpu).mailbox.post(due))
 
         async def monitor(_: Any) -> None:
             await kvfree.kfree_rcu_monitor(self)

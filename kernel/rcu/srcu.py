@@ -32,7 +32,6 @@ from .waiting import GracePeriodCompletion
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from ...actors import Cpu
     from ...actors.worker_pool import WorkItem
     from ..machine import Machine
 

@@ -25,13 +25,14 @@ from ...actors.rcu_node import Quorum, RcuNode
 from ...actors.work_queue import PoolQueue, WorkQueue
 from ...actors.worker_pool import KernelWorker, WorkItem
 from ...actors.zone import Zone
-from ..lru import LruLists, UserPage
-from ..kernfs import KernfsDirectory, KernfsNode
+from ..bag import Bag
 from ..cpu_hotplug import CpuHotplug
 from ..cpu_hotplug.cpu_state import CpuhpCpuState
 from ..cpu_hotplug.states import StateTable
 from ..cpu_hotplug.stop_machine import MultiStop, Stoppers
+from ..kernfs import KernfsDirectory, KernfsNode
 from ..kthread import Kthread
+from ..lru import LruLists, UserPage
 from ..memcg.cache_ids import CacheIds
 from ..memcg.cgroup import Cgroup, Cgroups
 from ..memcg.child_caches import RootCaches
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from ...actors import Actor, Interleaver, Op, Resource
 
 AUDITED: tuple[type, ...] = (
+    Bag,
     Batch,
     Buddy,
     CacheArray,
@@ -182,9 +184,8 @@ NOT_SHARED = {
     "Slub.slabs",
     "Slub.structures",
     "WorkQueue.pool_queues",
-    "Workload.bags",
+    "Workload._bags",
     "Workload.files_read",
-    "Workload.pages",
 }
 """Containers in which everybody finds only what is theirs: per-CPU data, and structures by address.
 

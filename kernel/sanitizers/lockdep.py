@@ -56,6 +56,8 @@ __all__ = ["READ", "TRYLOCK", "Chain", "Context", "Finding", "Held", "Lockdep"]
 
 MAX_LOCK_DEPTH = 48
 STATE_SHIFT = 8
+HARDIRQ_ON = 1 << usage_bit(softirq=False, enabled=True, read=False)
+SOFTIRQ_ON = 1 << usage_bit(softirq=True, enabled=True, read=False)
 SLEEPING_LOCK = "3:3"
 LOCKDEP_MAP_BYTES = 8
 """How much of a lock must be freed for it to be gone."""
@@ -164,8 +166,12 @@ class Lockdep:
     def _acquire_anywhere(self, record: Record) -> None:
         """`acquire` where some processor is in an interrupt or has them off, or the record is of no thread."""
         _, _, cpu, pid, comm, flags, name, address = record
-        state = self._state(cpu, pid)
-        key = self._key(cpu, pid)
+        state = self._unusual.get(cpu, 0)
+        key: Any = pid
+        if state & LEVELS or not pid:
+            key = ("irq", cpu, state & LEVELS)
+        elif ("bh", pid) in self._unusual:
+            state |= BH_OFF
         context = self.contexts.get(key)
         if context is None:
             context = self.contexts[key] = Context(pid, comm, self._root)
@@ -217,11 +223,7 @@ class Lockdep:
         self._clear(cpu, IRQS_OFF)
         trace = self._irq_trace(cpu)
         trace.enabled = (trace.events, now_ns)
-        state = self._state(cpu, pid)
-        if not state & HARDIRQ:
-            self._enabled(record, softirq=False)
-            if not state & (SOFTIRQ | BH_OFF):
-                self._enabled(record, softirq=True)
+        self._enabled(record, self._state(cpu, pid))
 
     def softirq_disable(self, record: Record) -> None:
         """An ``irq:softirq_disable`` record: the thread keeps soft interrupts from its processor."""
@@ -240,8 +242,7 @@ class Lockdep:
         self._unusual.pop(("bh", pid), None)
         trace = self._irq_trace(cpu)
         trace.soft_enabled = (trace.events, now_ns)
-        if not self._state(cpu, pid):
-            self._enabled(record, softirq=True)
+        self._enabled(record, self._state(cpu, pid))
 
     def _set(self, cpu: int, bit: int) -> None:
         self._unusual[cpu] = self._unusual.get(cpu, 0) | bit
@@ -260,16 +261,21 @@ class Lockdep:
         trace.events += 1
         return trace
 
-    def _enabled(self, record: Record, *, softirq: bool) -> None:
-        """Mark what the context holds as held with interrupts enabled."""
+    def _enabled(self, record: Record, state: int) -> None:
+        """Mark what the context holds as held with those interrupts enabled that are in `state`."""
         context = self.contexts.get(self._key(record[2], record[3]))
-        if context is None or not context.held or not self.active:
+        if context is None or not context.held or not self.active or state & (HARDIRQ | IRQS_OFF):
             return
+        soft = not state & (SOFTIRQ | BH_OFF)
+        written = HARDIRQ_ON | SOFTIRQ_ON if soft else HARDIRQ_ON
         for _, chain in context.held:
-            bit = usage_bit(softirq=softirq, enabled=True, read=chain.flags & READ != 0)
-            if not chain.lock_class.usage_mask >> bit & 1:
+            missing = (written << 1 if chain.flags & READ else written) & ~chain.lock_class.usage_mask
+            if missing:
                 stack = self._stack()
-                found = self._checks.enable(self.held_by(context), stack, softirq=softirq)
+                held = self.held_by(context)
+                found = self._checks.enable(held, stack, softirq=False)
+                if found is None and soft:
+                    found = self._checks.enable(held, stack, softirq=True)
                 self._report(found, context, record, stack)
                 return
 

@@ -130,18 +130,20 @@ class Checks:
         wanted.lock_class.usage_stacks.setdefault(first, stack)
         return None
 
-    @staticmethod
-    def _mark(lock: Held, bit: int, stack: Stack) -> Report | None:
+    def _mark(self, lock: Held, bit: int, stack: Stack) -> Report | None:
         """The class has a usage it did not have: it must not contradict its others, nor those of connected classes."""
         this = lock.lock_class
         this.usage_mask |= 1 << bit
         this.usage_stacks[bit] = stack
+        self.graph.usage_mask |= 1 << bit
         other = excluded_by(bit)
+        mask = 1 << other | 1 << (other | USED_READ_MODE)
+        if not self.graph.usage_mask & mask:
+            return None  # no class at all has it
         modes = (other,) if bit & USED_READ_MODE else (other, other | USED_READ_MODE)
         for old in modes:
             if this.usage_mask >> old & 1:
                 return InconsistentState(lock, old, bit)
-        mask = 1 << other | 1 << (other | USED_READ_MODE)
         if bit & ENABLED:
             found = search_backwards(this, shared=lock.shared, match=lambda node: _uses(node, mask))
         else:
@@ -172,9 +174,10 @@ class Checks:
         self.graph.add_edge(before, after, kind, stack)
         return None
 
-    @staticmethod
-    def _irq_order(holding: Held, wanted: Held) -> Report | None:
+    def _irq_order(self, holding: Held, wanted: Held) -> Report | None:
         """The edge must not lead from a class taken in interrupts to one that is held while they may come."""
+        if not self.graph.usage_mask & USED_IN_ALL:
+            return None
         used_in = 0
 
         def accumulate(node: Node) -> bool:

@@ -39,6 +39,13 @@ class LockClass:
     usage_stacks: dict[int, Stack] = field(default_factory=dict)  # by usage, where it was first seen
     after: dict[str, Edge] = field(default_factory=dict)  # taken while this one was held, in order of first sight
     before: dict[str, Edge] = field(default_factory=dict)  # held while this one was taken
+    outer: int = field(init=False)  # what a context must be able to wait for where this is taken
+    inner: int = field(init=False)  # what a holder may wait for, 0 where that is not checked
+
+    def __post_init__(self) -> None:
+        """Read the wait type."""
+        outer, _, inner = self.wait_type.partition(":")
+        self.outer, self.inner = int(outer), int(inner)
 
     def usage(self) -> str:
         """The ``{+.+.}`` of the reports."""
@@ -47,16 +54,6 @@ class LockClass:
     def describe(self) -> str:
         """``(name){usage}-{outer:inner}``."""
         return f"({self.name}){{{self.usage()}}}-{{{self.wait_type}}}"
-
-    @property
-    def inner(self) -> int:
-        """What a holder may wait for, 0 where that is not checked."""
-        return int(self.wait_type.rpartition(":")[2])
-
-    @property
-    def outer(self) -> int:
-        """What a context must be able to wait for where this is taken."""
-        return int(self.wait_type.partition(":")[0])
 
 
 @dataclass(slots=True, eq=False)
@@ -105,10 +102,11 @@ def edge_kind(*, shared: bool, recursive: bool) -> int:
 
 
 class Graph:
-    """All classes by name, and the edges between them."""
+    """All classes by name, and the edges between them; ``usage_mask`` has every usage that some class has."""
 
     def __init__(self, wait_type: Callable[[str], str]) -> None:
         self.classes: dict[str, LockClass] = {}
+        self.usage_mask = 0
         self._wait_type = wait_type
 
     def lock_class(self, name: str) -> LockClass:
@@ -144,6 +142,8 @@ def search_backwards(source: LockClass, *, shared: bool, match: Callable[[Node],
 def _search(start: Node, match: Callable[[Node], bool], *, forwards: bool) -> Node | None:
     if match(start):
         return start
+    if not (start.lock_class.after if forwards else start.lock_class.before):
+        return None
     broken, strong = (SR | SN, SN | EN) if forwards else (SR | ER, ER | EN)
     seen: dict[str, bool] = {start.lock_class.name: start.only_weak}
     queue = deque([start])

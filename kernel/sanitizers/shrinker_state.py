@@ -42,6 +42,8 @@ Finding = tuple[str, str, list[str]]
 
 
 def _lost_objects(shrinkers: Shrinkers, memcgs: list[MemCgroup]) -> Iterator[Finding]:
+    if not shrinkers.protocol.uses_maps:
+        return
     for lru in shrinkers.list_lrus:
         shrinker = shrinkers.registry.idr.get(lru.shrinker_id)
         if shrinker is None or not shrinker.flags & SHRINKER_REGISTERED:

@@ -25,8 +25,9 @@ What has changed (the variants of the seam ``shrinkers`` in releases.py; one cla
 ============ ============ ====================================================================== ==============
 from         class        what keeps a shrinker alive while it is asked                          commits
 ============ ============ ====================================================================== ==============
-up to 6.6    `rwsem`      ``shrinker_rwsem``, read by trylock: who fails reclaims nothing;
+up to 4.18   `rwsem`      ``shrinker_rwsem``, read by trylock: who fails reclaims nothing;
                           a walk ends early where somebody waits for the lock
+4.19         `rwsem`      the same; for a cgroup those are asked whose bits are set in its map   b0dedc49a2da
 6.4-rc       `srcu`       SRCU; unregistering waits for a grace period, which was too slow       f95bdb700bc6
                                                                                                  caa05325c912
 6.7          `refcounted` a reference taken under RCU; unregistering waits for the last one      ca1d36b82394
@@ -58,9 +59,8 @@ Lock order, outermost first: ``cgroup_mutex`` → ``list_lrus_mutex`` → ``nlru
 ``s_umount`` by trylock only, and ``nlru->lock`` for short.
 
 The series as reviewed (v4 of lockless slab shrink) has no variant of its own: of the source this rests on nothing that
-would tell its protocol from the merged one.  Left out: shrinkers before 5.13 as far as they differ (no map per cgroup
-before 4.19, deferred counts per shrinker before 5.13, placeholders in the idr): those releases get the rwsem protocol
-of 5.13; debugfs; ``seeks`` of file systems' proportioning (vfs_cache_pressure).
+would tell its protocol from the merged one.  Left out: what differs from 4.19 to 5.12 (deferred counts per
+shrinker, placeholders in the idr), where these releases get the protocol of 5.13; debugfs; vfs_cache_pressure.
 """
 
 from .shrinker import ShrinkControl, Shrinker

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from ...actors import Op, OpKind
 from ..memcg.memcg import NO_ID
 from ..pages import page_frame
 from ..rcu import RcuHead
@@ -85,20 +86,32 @@ class UnderNodeLock:
         return await mem_cgroup_from_slab_obj(lru.machine, address)
 
 
+HAS_LOOKED = Op(OpKind.LOCAL, "cgroup of an object")
+"""Nothing is done in this step: preemption may come between looking a cgroup up and using it."""
+
+
 class BeforeLock:
     """6.8 to 6.10."""
 
     @kernel_name("list_lru_add_obj")
     async def add(self, lru: ListLru, address: int, nid: int) -> bool:
         """Look up, then lock."""
-        memcg = await mem_cgroup_from_slab_obj(lru.machine, address) if lru.memcg_aware else None
+        memcg = await self._owner(lru, address)
         return await lru.add(address, nid, memcg)
 
     @kernel_name("list_lru_del_obj")
     async def delete(self, lru: ListLru, address: int, nid: int) -> bool:
         """The same."""
-        memcg = await mem_cgroup_from_slab_obj(lru.machine, address) if lru.memcg_aware else None
+        memcg = await self._owner(lru, address)
         return await lru.delete(address, nid, memcg)
+
+    @part_of_caller
+    async def _owner(self, lru: ListLru, address: int) -> MemCgroup | None:
+        if not lru.memcg_aware:
+            return None
+        memcg = await mem_cgroup_from_slab_obj(lru.machine, address)
+        await HAS_LOOKED
+        return memcg
 
 
 class UnderRcu(BeforeLock):

@@ -6,6 +6,9 @@ of mm/vmscan.c (6.1).
 A reclaimer takes the read side by trylock: memory may be short while somebody holds the write side and allocates.  So
 one that waits to write, behind a reclaimer whose callbacks take long, has all others reclaim nothing (M33); that is
 counted as ``shrink_slab_refused``.  To let a writer in soon, a walk ends after a shrinker when somebody waits.
+
+Up to 4.18 (`AskAll`) there are no maps: for a cgroup every memcg-aware shrinker is asked, and deferred counts are the
+shrinker's own (shrink_slab() of that time, from memory).
 """
 
 from __future__ import annotations
@@ -127,8 +130,7 @@ class RwsemShrinkers(Walks):
 
     async def walk_map(self, info: ShrinkerInfo, sc: ShrinkControl, priority: int) -> int:
         """Ask whose bit is set, unless it is only preallocated; a bit of nobody is cleared."""
-        assert self.maps is not None
-        freed, start, end = 0, 0, min(self.maps.shrinker_nr_max, info.map_nr_max)
+        freed, start, end = 0, 0, self.map_end(info)
         while start < end:
             unit = info.units[start // BITS_PER_LONG]
             offset = await unit.next_bit(start % BITS_PER_LONG)
@@ -152,6 +154,36 @@ class RwsemShrinkers(Walks):
                 return freed or 1
         return freed
 
+    def map_end(self, info: ShrinkerInfo) -> int:
+        """Behind the last id that may have a bit."""
+        assert self.maps is not None
+        return min(self.maps.shrinker_nr_max, info.map_nr_max)
+
     async def must_stop(self) -> bool:
         """Whether a walk is to end after a shrinker."""
         return await self.is_contended()
+
+
+class AskAll(RwsemShrinkers):
+    """Up to 4.18."""
+
+    uses_maps = False
+
+    @kernel_name("shrink_slab")
+    async def shrink_slab_memcg(self, gfp: int, nid: int, memcg: MemCgroup, priority: int) -> int:
+        """Every memcg-aware one, whether it has anything for the cgroup or not."""
+        if self.cgroups is None or self.cgroups.kmem is None or not await self.is_online(memcg):
+            return 0
+        freed = 0
+        if await self.may_walk():
+            shrinker = await self.registry.next_of(None)
+            while shrinker is not None:
+                if shrinker.flags & SHRINKER_MEMCG_AWARE:
+                    answer = await self.do_shrink_slab(ShrinkControl(gfp, nid, memcg), shrinker, priority)
+                    freed += 0 if answer == SHRINK_EMPTY else answer
+                if await self.is_contended():
+                    freed = freed or 1
+                    break
+                shrinker = await self.registry.next_of(shrinker)
+            await self.lock.up_read()
+        return freed

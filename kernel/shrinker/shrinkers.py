@@ -210,7 +210,7 @@ class Shrinkers:
     # --- using what is mounted
 
     async def get_super(self, name: str) -> Superblock | None:
-        """What is mounted as `name`, and cannot be unmounted until `put_super`."""
+        """What is mounted as `name`, and cannot be umounted until `put_super`."""
         async with self.sb_lock:
             sb = self.supers.get(name)
             if sb is not None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..machine import Machine
     from ..memcg import Cgroups, MemCgroup
+    from .info import ShrinkerInfo
     from .maps import CopiedMaps
     from .registry import Registry
 
@@ -110,6 +111,10 @@ class SrcuWalks(SrcuGlobalWalk):
             freed = await self.walk_map(info, ShrinkControl(gfp, nid, memcg), priority)
         await self.srcu.read_unlock(index)
         return freed
+
+    def map_end(self, info: ShrinkerInfo) -> int:
+        """The map says itself how large it is (42c9db397048)."""
+        return info.map_nr_max
 
     async def must_stop(self) -> bool:
         """Not for the sake of the lock, which is not held."""

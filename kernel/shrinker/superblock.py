@@ -1,4 +1,4 @@
-"""A cache with an LRU and a shrinker of its own, which is mounted, used and unmounted: what a file system has.
+"""A cache with an LRU and a shrinker of its own, which is mounted, used and umounted: what a file system has.
 
 Mirrors alloc_super(), super_cache_count(), super_cache_scan(), trylock_super() and deactivate_locked_super() of
 fs/super.c, dentry_lru_isolate() of fs/dcache.c (6.1), with one kind of object.
@@ -9,8 +9,8 @@ decides, and takes it out, in one such step.  An object that was used since it w
 
 While an object is put on the LRU its ``d_lock`` is held: a scan that meets it then passes it over.
 
-``s_umount`` is held for writing from the beginning of an unmount to its end; a scan takes it by trylock for reading, or
-does nothing.  Users hold ``active``, without which an unmount is refused.
+``s_umount`` is held for writing from the beginning of an umount to its end; a scan takes it by trylock for reading, or
+does nothing.  Users hold ``active``, without which an umount is refused.
 """
 
 from __future__ import annotations

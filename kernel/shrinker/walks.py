@@ -6,7 +6,7 @@ shrinkers are found and kept alive; see the package.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ...actors import COND_RESCHED
 from ..stack import kernel_name, part_of_caller
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 class ShrinkerProtocol(Protocol):
     """Seam: how shrinkers come, are asked, and go."""
+
+    uses_maps: ClassVar[bool]
 
     @property
     def lock(self) -> Mutex | RwSemaphore:
@@ -54,6 +56,9 @@ class ShrinkerProtocol(Protocol):
 
 class Walks:
     """Asking."""
+
+    uses_maps: ClassVar[bool] = True
+    """Whether it is looked up in a map who may have something for a cgroup."""
 
     def __init__(self, machine: Machine, registry: Registry, cgroups: Cgroups | None, maps: CopiedMaps | None) -> None:
         self.machine = machine
@@ -95,7 +100,7 @@ class Walks:
     def _deferred_in_map(self, shrinker: Shrinker, sc: ShrinkControl) -> tuple[int, CopiedMaps | None]:
         """The node that counts are kept for, and the maps they are in, if they are in maps."""
         nid = sc.nid if shrinker.flags & SHRINKER_NUMA_AWARE else 0
-        in_map = sc.memcg is not None and shrinker.flags & SHRINKER_MEMCG_AWARE
+        in_map = self.uses_maps and sc.memcg is not None and shrinker.flags & SHRINKER_MEMCG_AWARE
         return nid, self.maps if in_map else None
 
     @part_of_caller

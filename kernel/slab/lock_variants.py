@@ -9,9 +9,9 @@ v5.12      none                                     7e1fa93deff4, 59450bbc12be
 v5.15      destroy only: cpu_hotplug_lock (read)    5a836bf6b09f, as merged
 ========== ======================================== =====================
 
-All are taken before ``slab_mutex``; shrink takes no ``slab_mutex`` in any of them.  The series behind 7e1fa93deff4 first
-had it do so (`SlabMutexInShrink`): a write to ``/sys/kernel/slab/*/shrink`` then takes it with an active reference held,
-for which those wait who remove a cache under ``slab_mutex`` (museum M56).
+All are taken before ``slab_mutex``; shrink takes no ``slab_mutex`` in any of them.  The series behind 7e1fa93deff4
+first had it do so (`SlabMutexInShrink`): a write to the ``shrink`` file of a cache then takes it with an active
+reference held, for which those wait who remove a cache under ``slab_mutex`` (museum M56).
 
 Who counts slabs and objects for a file of /sys/kernel/slab:
 
@@ -123,7 +123,7 @@ class CpusWhereFlushed(NoHotplugLocks):
 
 
 class SlabMutexInShrink:
-    """No release: the locks of `of`, but shrinking takes ``slab_mutex``, as the series behind 7e1fa93deff4 first had it."""
+    """No release: the locks of `of`, but shrinking takes ``slab_mutex``, as in the RFC of 7e1fa93deff4."""
 
     def __init__(self, of: SlabHotplugLocks) -> None:
         self.creating = of.creating

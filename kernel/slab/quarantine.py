@@ -22,7 +22,7 @@ The second change is "kasan: fix races in quarantine_remove_cache()"; that it is
 it was before and the first commit are from memory.
 
 Lock order: ``slab_mutex`` → ``quarantine_lock`` (raw, interrupts off).  Left out: memory that comes online later does
-not raise the limit, processors that go offline keep their list (from 5.11 they free it).
+not raise the limit.  Processors that go offline keep their list; from 5.11 they free it (cpu_hotplug/quarantine.py).
 """
 
 from __future__ import annotations
@@ -112,6 +112,9 @@ class QuarantineWithIrqsOn:
         )
         for cpu in machine.cpus.values():
             cpu.handlers[RemoveCache] = self._per_cpu_remove_cache
+
+    async def cpu_quarantine_init(self) -> None:
+        """Nothing is done when a processor goes."""
 
     # --- allocating: the detour
 

@@ -36,7 +36,7 @@ def is_cpu_write(operation: Write) -> bool:
 
 def expected_cpu_events(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the recorder's callbacks noted."""
-    return [{name: event[name] for name in FIELDS} for event in events if event.get("t") == "cpu"]
+    return [{name: event.get(name) for name in FIELDS} for event in events if event.get("t") == "cpu"]
 
 
 class CpuWrites:
@@ -73,11 +73,15 @@ class CpuWrites:
         async def shell() -> None:
             answers.append(await write_cpu_file(self._machine, operation.path, operation.value))
 
-        await kthread_run(self._machine, shell, cpu=_shell_of(operation), name="sh").join()
+        await kthread_run(self._machine, shell, cpu=self._shell_of(operation), name="sh").join()
         return {"rc": answers[0], "cpus": self._events}
 
+    def _shell_of(self, operation: Write) -> int:
+        """The processor that the writer ran on, as seen by those callbacks that run there; the first if it cannot be.
 
-def _shell_of(operation: Write) -> int:
-    """The processor that the writer ran on, as seen by those callbacks that run there."""
-    events = expected_cpu_events(operation.ev)
-    return next((event["on"] for event in events if event["stage"] in ("prepare", "dead")), 0)
+        One that took its own processor down was seen where it went on.
+        """
+        events = expected_cpu_events(operation.ev)
+        seen = [event["on"] for event in events if event["stage"] in ("prepare", "dead")]
+        online = [cpu.cpu_id for cpu in self._machine.online_cpus()]
+        return seen[0] if seen and seen[0] in online else online[0]

@@ -65,7 +65,7 @@ class MemoryWrites:
         hotplug = machine.memory_hotplug
         self._numbers: dict[int, int] = {}
         for node, recorded in blocks.items():
-            here = [block.number for block in hotplug.blocks_of(node)]
+            here = list(hotplug.blocks.numbers(node))
             self._numbers.update(zip(recorded, here, strict=True))
         self._node = next(iter(blocks), -1)
         for name, priority in (BEFORE_SLAB, BEHIND_SLAB):

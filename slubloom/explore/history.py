@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..actors import Access, KernelThread, OpKind
-from ..actors.cpu import SoftIrq
 from ..actors.resource import conflict
+from ..actors.softirq import SoftIrq
 from ..kernel.stack import stack_of
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REMOTE = "sequences/4c2n-s03.jsonl.xz"
+HOTPLUG = "sequences/4c2n-s11.jsonl.xz"
 
 
 @pytest.mark.parametrize("path", [*files("sequences/*.jsonl.xz"), *files("memory-hotplug/*.jsonl.xz")])
@@ -61,6 +62,35 @@ def test_a_number_that_was_changed_is_the_first_mismatch(
     assert report.first_mismatch.expected[field] != report.first_mismatch.got.get(field)
     others = [name for name in report.first_mismatch.expected if name != field]
     assert all(report.first_mismatch.expected[name] == report.first_mismatch.got[name] for name in others)
+
+
+@pytest.mark.parametrize("path", files(HOTPLUG))
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda events: events[0].__setitem__("has_cpu_slab", 0),
+        lambda events: events[1].__setitem__("has_cpu_partial", 0),
+        lambda events: events[0].__setitem__("on", 0),
+        lambda events: events[1].__setitem__("on", 3),
+        lambda events: events[1].__setitem__("on", "somewhere"),
+        lambda events: events[1].pop("stage"),
+        lambda events: events.reverse(),
+        lambda events: events.pop(),
+    ],
+)
+def test_a_processor_that_went_otherwise_is_a_mismatch(
+    path: Path, change: Callable[[list[dict[str, Any]]], object], tmp_path: Path
+) -> None:
+    report = check_file(changed(path, tmp_path, 53, lambda record: change(record["ev"])))
+    assert report.first_mismatch is not None
+    assert report.first_mismatch.operation == "operation 52: write 0 to /sys/devices/system/cpu/cpu3/online"
+    assert report.first_mismatch.expected["cpus"] != report.first_mismatch.got["cpus"]
+
+
+@pytest.mark.parametrize("path", files(HOTPLUG))
+def test_a_write_to_a_file_of_nothing_known_is_refused(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(VectorError, match="the file of no processor and no memory block"):
+        check_file(changed(path, tmp_path, 53, lambda record: record.__setitem__("path", "/proc/sys/vm/drop_caches")))
 
 
 @pytest.mark.parametrize("path", files(REMOTE))

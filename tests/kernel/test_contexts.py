@@ -111,8 +111,10 @@ def test_a_spinlock_held_with_interrupts_off_and_taken_in_an_interrupt_does_not_
 
 def test_the_same_with_interrupts_on_deadlocks_in_some_schedules() -> None:
     outcomes = {}
+    kinds = set()
     for seed in range(100):
         machine = bare_machine(seed)
+        machine.stop_at_violation = False  # lockdep says so in all of them
         lock = Spinlock(machine, "lock")
 
         async def handle(cpu: Cpu, message: Ring, lock: Spinlock = lock) -> None:
@@ -132,6 +134,8 @@ def test_the_same_with_interrupts_on_deadlocks_in_some_schedules() -> None:
         start(machine, 0, "work", work)
         start(machine, 1, "ring", ring)
         outcomes[run(machine)] = None
+        kinds.add(tuple(violation.kind for violation in machine.violations))
+    assert kinds == {("lockdep-irq",)}
     assert set(outcomes) == {Outcome.FINISHED, Outcome.DEADLOCK}
 
 

@@ -176,3 +176,80 @@ def test_a_thread_that_dies_inside_keeps_all_locks() -> None:
     thread = start(machine, 0, "dies", dies)
     assert run(machine) is Outcome.FINISHED
     assert [mutex.holder for mutex in mutexes] == [thread, thread]
+
+
+# --- waking, parking, stopping
+
+
+def keeping_busy(machine: Any, log: list[str]) -> Any:
+    """A thread that says what it is woken for until it is stopped, and parks when it must."""
+
+    async def body() -> None:
+        thread = machine.running
+        while not thread.should_stop:
+            if thread.should_park:
+                log.append("parks")
+                await thread.parkme()
+                log.append("goes on")
+                continue
+            await thread.schedule
+            log.append("woken")
+        log.append("stops")
+
+    return body
+
+
+def test_a_wake_up_before_the_sleep_is_not_lost() -> None:
+    for seed in range(20):
+        machine = bare_machine(seed)
+        log: list[str] = []
+
+        async def control(machine: Any = machine, log: list[str] = log) -> None:
+            thread = kthread_run(machine, keeping_busy(machine, log), cpu=1)
+            await thread.wake_up()
+            while "woken" not in log:
+                await STEP
+            await thread.stop()
+            assert log[-1] == "stops"
+
+        start(machine, 0, "control", control)
+        assert run(machine) is Outcome.FINISHED
+        assert machine.violations == []
+
+
+def test_a_thread_is_parked_when_park_returns_and_does_nothing_until_it_is_unparked() -> None:
+    for seed in range(20):
+        machine = bare_machine(seed)
+        log: list[str] = []
+
+        async def control(machine: Any = machine, log: list[str] = log) -> None:
+            thread = kthread_run(machine, keeping_busy(machine, log), cpu=1)
+            await thread.park()
+            assert log[-1] == "parks"
+            await thread.wake_up()
+            await nap(20)
+            assert log[-1] == "parks"
+            await thread.unpark()
+            while "goes on" not in log:
+                await STEP
+            await thread.stop()
+
+        start(machine, 0, "control", control)
+        assert run(machine) is Outcome.FINISHED
+        assert machine.violations == []
+        assert log[-1] == "stops"
+
+
+def test_a_parked_thread_can_be_stopped() -> None:
+    for seed in range(20):
+        machine = bare_machine(seed)
+        log: list[str] = []
+
+        async def control(machine: Any = machine, log: list[str] = log) -> None:
+            thread = kthread_run(machine, keeping_busy(machine, log), cpu=1)
+            await thread.park()
+            await thread.stop()
+
+        start(machine, 0, "control", control)
+        assert run(machine) is Outcome.FINISHED
+        assert log == ["parks", "goes on", "stops"] or log == ["woken", "parks", "goes on", "stops"]

@@ -57,10 +57,21 @@ program=[{op="repeat",count=3,program=[{op="memory_online",node=1},{op="sleep",n
 """
 
 
+SHRINK_BY_FILE = '{op="write",path="/sys/kernel/slab/rcu/shrink",value="1"}'
+SHRINK = '{op="kmem_cache_shrink",cache="rcu"}'
+SHRINKS_UNDER_LOCKS = ("v5.11", "v5.15")
+"""Where a write to ``shrink`` takes hotplug locks under which files are removed: a bug of these releases (M08, M56)."""
+
+
+def mixed_load(release: str) -> str:
+    """The mixed load, without what is known not to work in a release."""
+    return MIXED.replace(SHRINK_BY_FILE, SHRINK) if release in SHRINKS_UNDER_LOCKS else MIXED
+
+
 @pytest.mark.parametrize("release", ["v4.13", "v5.11", "v5.12", "v5.15", "v6.1"])
 @pytest.mark.parametrize("preempt", ["full", "voluntary", "none"])
 def test_a_mixed_load_is_silent(preempt: str, release: str) -> None:
-    scenario = loads(MIXED.replace("PREEMPT", preempt), release=release)
+    scenario = loads(mixed_load(release).replace("PREEMPT", preempt), release=release)
     for seed in range(12):
         result = run_scenario(scenario, RunOptions(strategy="random" if seed else "timed", seed=seed))
         assert result.violations == (), result.violations[0].report

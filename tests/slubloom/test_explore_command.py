@@ -339,12 +339,12 @@ def test_a_recorded_trace_of_a_changed_scenario_names_the_places_and_is_followed
     text = Path(MISSED).read_text()
     mine.write_text(text)
     slubloom("run", "mine.toml", "--strategy", "random", "--trace", "t.slabtrc", "--log", "off", cwd=tmp_path)
-    mine.write_text(text.replace("count = 4", "count = 1").replace('"128M"', '"256M"'))
+    mine.write_text(text.replace("count = 4", "count = 1").replace('"128M"', '"64M"'))
     refused = slubloom("replay", "t.slabtrc", "--log", "off", cwd=tmp_path)
     assert refused.returncode == 2
     changes = [line.strip() for line in refused.stderr.splitlines() if " then, " in line]
     assert changes == [
-        "machine.node[1].memory: 134217728 then, 268435456 now",
+        "machine.node[1].memory: 134217728 then, 67108864 now",
         "task[0].program[0].count: 4 then, 1 now",
         "task[0].program[2].count: 4 then, 1 now",
     ]
@@ -473,7 +473,7 @@ def test_one_cycle_of_locks_is_one_finding_whoever_closes_it(tmp_path: Path) -> 
 
 def test_a_token_found_under_a_step_limit_replays_without_it() -> None:
     document = explored(
-        UAF, "--steps-max", "230", "--strategy", "surw", "--seed", "1", "--schedules", "200", "--no-explain"
+        UAF, "--steps-max", "400", "--strategy", "surw", "--seed", "1", "--schedules", "200", "--no-explain"
     )
     token = document["violations"][0]["token"]
     assert token.startswith("sl1:surw:")

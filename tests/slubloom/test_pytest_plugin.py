@@ -195,7 +195,7 @@ def test_a_marked_test_finds_the_race_and_tells_it_in_thirty_lines(found: str) -
     assert "needed order:" in story
     assert story[story.index("needed order:") :][-5:-1] == [
         "nearest passing schedule: the same, but with",
-        "  memhp, online_pages: writes node_states[]",
+        "  online, online_pages: writes node_states[]",
         "before",
         "  test, nodes_of_new_cache: reads node_states[]",
     ]

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from slubloom.actors import Cpu, Outcome
+from slubloom.actors import Cpu, KernelThread, Outcome
 from slubloom.actors.signal import Signal
 from slubloom.actors.strategies import RandomWalk
 from slubloom.kernel.cpu_hotplug import CpuhpState
@@ -163,3 +163,66 @@ def test_a_reader_that_was_preempted_goes_on_elsewhere_and_is_waited_for() -> No
         assert run(machine) is Outcome.FINISHED
         assert machine.violations == []
         assert sorted(log) == ["read", "synchronized"]
+
+
+@pytest.mark.parametrize(("release", "remains"), [("v5.10", True), ("v5.11", False), ("v6.1", False)])
+def test_quarantined_objects_of_a_processor_that_is_gone(release: str, remains: bool) -> None:
+    """From 5.11 it frees them itself; before, whoever destroys their cache does not find them."""
+    text = """
+[[cache]]
+name = "short-lived"
+size = 200
+[[task]]
+name = "user"
+cpu = 1
+program = [
+    {op = "kmem_cache_alloc", cache = "short-lived", count = 2},
+    {op = "kmem_cache_free", cache = "short-lived"},
+    {op = "cpu_offline", cpu = 1},
+    {op = "kmem_cache_destroy", cache = "short-lived"},
+]
+[kernel]
+kasan_quarantine = true
+"""
+    machine = machine_of(NODES + text, RandomWalk(0), release=release)
+    run(machine)
+    kinds = [violation.kind for violation in machine.violations]
+    assert kinds == (["objects-remaining"] if remains else [])
+
+
+def test_a_dead_processors_memcg_stock_is_given_up() -> None:
+    """What is left of a charged page goes back to the cgroup when the processor that has it dies (MM_MEMCQ_DEAD)."""
+    text = """
+[[memcg]]
+path = "a"
+[[cache]]
+name = "accounted"
+size = 200
+flags = ["SLAB_ACCOUNT"]
+[[task]]
+name = "user"
+memcg = "a"
+cpu = 3
+program = [
+    {op = "kmem_cache_alloc", cache = "accounted", count = 3},
+    {op = "kmem_cache_free", cache = "accounted"},
+    {op = "cpu_offline", cpu = 3},
+]
+"""
+    machine = machine_of(NODES + text, RandomWalk(0))
+    assert machine.cgroups is not None
+    kmem: Any = machine.cgroups.kmem
+    charged: list[bool] = []
+    stock = kmem.stocks[3]
+
+    async def look(_: int) -> None:
+        charged.append(stock.cached_objcg is not None)
+
+    async def control() -> None:
+        for state, name in ((28, "before"), (30, "behind")):
+            assert await machine.cpu_hotplug.setup_state_nocalls(state, name, None, look) == 0
+
+    machine.run_alone(KernelThread(machine.cpus[0], "init", pid=0), control())
+    assert run(machine) is Outcome.FINISHED
+    assert machine.violations == []
+    assert charged == [True, False]

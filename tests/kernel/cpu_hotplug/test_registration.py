@@ -88,9 +88,7 @@ def test_dynamic_states_run_out() -> None:
     machine = machine_of()
 
     async def body() -> None:
-        answers = [
-            await machine.cpu_hotplug.setup_state_nocalls(CpuhpState.BP_PREPARE_DYN, f"d{n}") for n in range(22)
-        ]
+        answers = [await machine.cpu_hotplug.setup_state_nocalls(CpuhpState.BP_PREPARE_DYN, f"d{n}") for n in range(22)]
         assert answers == [*range(71, 92), ENOSPC]
 
     finish(machine, body)
@@ -145,7 +143,9 @@ def test_threads_of_a_subsystem_are_parked_while_their_processor_is_away() -> No
             await STEP
             ran.append((cpu, machine.smp_processor_id()))
 
-        async def body(machine: Machine = machine, wanted: Any = wanted, ran: Any = ran, function: Any = function) -> None:
+        async def body(
+            machine: Machine = machine, wanted: Any = wanted, ran: Any = ran, function: Any = function
+        ) -> None:
             async def ask(cpu: int) -> None:
                 wanted[cpu] += 1
                 await plug.threads[cpu].wake_up()
@@ -196,7 +196,11 @@ def test_the_files_of_processors_are_read_and_written() -> None:
         assert await read("online") == "0-1,3\n"
         assert (await write("cpu1/online", "2"), await write("cpu9/online", "1")) == (EINVAL, ENOENT)
         assert (await write("online", "1"), await write("cpu1/hotplug/state", "1")) == (EACCES, EACCES)
-        assert (await write("cpu1", "1"), await read("cpu01/online"), await read("cpu1/none")) == (EISDIR, ENOENT, ENOENT)
+        assert (await write("cpu1", "1"), await read("cpu01/online"), await read("cpu1/none")) == (
+            EISDIR,
+            ENOENT,
+            ENOENT,
+        )
         assert await read("cpu1") == "hotplug\nonline\n"
         assert (await read("cpu1/hotplug/state"), await read("cpu2/hotplug/state")) == ("236\n", "0\n")
 

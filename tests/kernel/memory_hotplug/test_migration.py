@@ -19,6 +19,7 @@ from slubloom.topology import loads
 
 from slubloom.run import RunOptions, run_scenario
 
+from ..helpers import start
 from .machines import BLOCK, FIRST, INJECT, SECOND, TWO_BLOCKS, done, free_pages, machine, pct, state, zone
 
 if TYPE_CHECKING:
@@ -82,6 +83,27 @@ def test_a_page_that_waits_in_a_batch_cannot_move_unless_batches_are_off(release
         await it.lru.lru_add_drain_all()
         if answer:
             assert await state(it, FIRST, "offline") == 0
+
+    done(machine(release=release), write)
+
+
+@pytest.mark.parametrize("release", ["v5.10", "v6.1"])
+def test_pages_in_the_batch_of_a_processor_that_goes_can_be_moved_afterwards(release: str) -> None:
+    async def write(it: Machine) -> None:
+        assert await state(it, FIRST, "online_kernel") == 0
+        pages: list[UserPage] = []
+        there = Signal(it.interleaver, "pages are there")
+
+        async def on_the_other(it: Machine = it) -> None:
+            pages.extend(await user_pages(it, 3))
+            there.set()
+
+        start(it, 1, "user", on_the_other)
+        await there.wait
+        assert await it.cpu_hotplug.remove_cpu(1) == 0
+        assert sorted(it.nodes[1].lru) == sorted(page.pfn for page in pages)
+        assert await state(it, FIRST, "offline") == 0
+        assert {page.node for page in pages} == {0}
 
     done(machine(release=release), write)
 

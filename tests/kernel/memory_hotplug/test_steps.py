@@ -6,7 +6,7 @@ from errno import EBUSY, EINVAL, ENOENT, ENOMEM
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from slubloom.actors.hotplug import NotifierBlock
+from slubloom.actors.hotplug import MemoryEvent, NotifierBlock
 from slubloom.actors.strategies import RandomWalk, Timed
 from slubloom.actors.zone import ZONE_MOVABLE, ZONE_NORMAL
 from slubloom.kernel.files import read_file, write_file
@@ -81,9 +81,7 @@ def test_zonelists_and_zoneinfo_follow_each_block() -> None:
             node = text[text.index("Node 1") :] if "Node 1" in text else ""
             texts.append([line.split()[-1] for line in node.splitlines() if line.split()[0] in ("spanned", "managed")])
 
-    it = machine(TWO_BLOCKS)
-    it.pages.states.online.set(1)  # a node without memory may be online: its processors are
-    done(it, write)
+    done(machine(), write)
     assert lists == [[0, 1], [0, 1], [0, 1], [0]]
     sizes = {"none": "0", "one": str(BLOCK)}
     empty, full = [sizes["none"]] * 2, [sizes["one"]] * 2
@@ -219,6 +217,42 @@ def test_slabs_keep_a_block_of_the_kernels_and_never_come_into_a_movable_one() -
     done(it, write)
     assert answers == [-EBUSY, 0]
     assert zone(it, ZONE_MOVABLE).managed_pages == 0
+
+
+@pytest.mark.parametrize(("release", "stays"), [("v5.11", False), ("v5.12", True), ("v6.1", True)])
+def test_structures_of_a_node_go_with_the_kernels_last_memory_up_to_5_11(release: str, stays: bool) -> None:
+    seen: list[tuple[bool, ...]] = []
+
+    async def write(it: Machine) -> None:
+        cache = await kmem_cache_create(it.slab, "c", 64)
+        assert cache is not None
+        for block, wanted in ((FIRST, "online_movable"), (SECOND, "online_kernel"), (SECOND, "offline")):
+            assert await state(it, block, wanted) == 0
+            seen.append((1 in cache.node, 1 in it.pages.states.memory))
+
+    done(machine(release=release), write)
+    assert seen == [(False, True), (True, True), (stays, True)]
+
+
+def test_a_block_shows_that_it_is_going_while_its_subscribers_are_asked() -> None:
+    it = machine()
+    seen = []
+
+    async def look(event: MemoryEvent, _: Any) -> int:
+        if event in (MemoryEvent.GOING_OFFLINE, MemoryEvent.OFFLINE):
+            block = it.memory_hotplug.blocks[FIRST]
+            await block.read
+            seen.append((event.name, block.state.value, zone(it, ZONE_NORMAL).buddy.free_pages))
+        return 0
+
+    it.memory_hotplug.chain.notifiers.register(NotifierBlock("rig", 0, look))
+
+    async def write(it: Machine) -> None:
+        assert await it.memory_hotplug.request(True, 1) == 0
+        assert await state(it, FIRST, "offline") == 0
+
+    done(it, write)
+    assert seen == [("GOING_OFFLINE", "going-offline", BLOCK), ("OFFLINE", "going-offline", BLOCK)]
 
 
 HELD = {

@@ -251,6 +251,10 @@ def freed_while_read(seed: int) -> tuple[str, ...]:
 # --- SRCU
 
 
+LONG_AND_SHORT = ((200,), (0,) * 30, (0,) * 30, (0,) * 30)
+"""Steps that each reader of each task takes: one that must be waited for, and many that come and go meanwhile."""
+
+
 def srcu_errors(seeds: int) -> list[str]:
     errors: list[str] = []
     for seed in range(seeds):
@@ -258,9 +262,9 @@ def srcu_errors(seeds: int) -> list[str]:
         oracle = Oracle()
         srcu = machine.rcu.srcu_struct("s")
 
-        def read(name: str, srcu: Any = srcu, oracle: Oracle = oracle) -> Callable[[], Any]:
+        def read(name: str, lengths: tuple[int, ...], srcu: Any = srcu, oracle: Oracle = oracle) -> Callable[[], Any]:
             async def body() -> None:
-                for length in (0, 40, 0, 0, 40, 0):
+                for length in lengths:
                     index = await srcu.read_lock()
                     section = oracle.enter(name)
                     for _ in range(length):
@@ -271,13 +275,13 @@ def srcu_errors(seeds: int) -> list[str]:
             return body
 
         async def update(srcu: Any = srcu, oracle: Oracle = oracle) -> None:
-            for _ in range(3):
+            for _ in range(6):
                 before = dict(oracle.inside)
                 await srcu.synchronize()
                 oracle.check(before)
 
-        for cpu in range(4):
-            start(machine, cpu, f"reader{cpu}", read(f"r{cpu}"))
+        for cpu, lengths in enumerate(LONG_AND_SHORT):
+            start(machine, cpu, f"reader{cpu}", read(f"r{cpu}", lengths))
         start(machine, 0, "update", update)
         run(machine)
         errors += oracle.errors

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from slubloom.kernel import operations
 from slubloom.kernel.locks import Completion, Mutex, RwSemaphore, Spinlock, lock_class
-from slubloom.kernel.memory import Structure, free_structure
+from slubloom.kernel.memory import free_structure
 from slubloom.topology import loads
+from slubloom.traces import EventSpec, StreamWriter, TraceError, open_sink
 
-from slubloom.cli import main
+from slubloom.commands.trace import command
 from slubloom.run import RunOptions, run_scenario
 
 from ..helpers import TWO_NODES, bare_machine, booted, run, start
@@ -195,9 +197,7 @@ def test_the_report_of_a_sleeping_function_has_the_kernels_layout() -> None:
 
 def test_a_structure_is_freed_with_its_lock_held() -> None:
     async def frees(machine: Machine) -> None:
-        cache = next(iter(machine.slab.caches))
-        node = next(iter(cache.node.values() if isinstance(cache.node, dict) else cache.node))
-        assert isinstance(node, Structure)
+        node = machine.slab.names["kmem_cache"].node[0]
         await node.list_lock.lock()
         free_structure(node)
 
@@ -216,11 +216,31 @@ program = [FIRST]
 [[task]]
 name = "two"
 cpu = 1
-program = [{op="sleep",ns=9000000},{op="lock",lock="B"},{op="lock",lock="A"},{op="unlock",lock="A"},{op="unlock",lock="B"}]
+program = [
+    {op="sleep",ns=9000000},
+    {op="lock",lock="B"},{op="lock",lock="A"},{op="unlock",lock="A"},{op="unlock",lock="B"}
+]
 """
 ORDERED = '{op="lock",lock="A"},{op="lock",lock="B"},{op="unlock",lock="B"},{op="unlock",lock="A"}'
 LEAKING = '{op="lock",lock="A"},{op="kmem_cache_create",cache="c",size=64}'
 CLEAN = '{op="lock",lock="A"},{op="kmem_cache_create",cache="c",size=64},{op="unlock",lock="A"}'
+
+
+def test_a_kernel_function_that_forgets_a_lock_shows_when_the_task_is_back_in_user_space(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def forgetful_shrink(task: Any, _: Any) -> None:
+        await task.machine.slab.slab_mutex.lock()
+
+    monkeypatch.setitem(operations.PERFORM, "kmem_cache_shrink", forgetful_shrink)
+    program = """
+[[task]]
+name = "shrinks"
+program = [{op="kmem_cache_shrink",cache="kmem_cache"},{op="sleep",ns=1}]
+"""
+    (violation,) = run_scenario(loads(TWO_NODES + program), RunOptions()).violations
+    assert violation.title == "lock held when returning to user space: slab_mutex"
+    assert "shrinks/2 is leaving the kernel with locks still held!" in violation.report
 
 
 def without_stacks(report: str) -> str:
@@ -237,9 +257,51 @@ def test_a_recorded_trace_tells_what_the_run_has_told(first: str, kinds: tuple[s
     path = str(tmp_path / "run.trace")
     result = run_scenario(loads(TWO_NODES + PATCHED.replace("FIRST", first)), RunOptions(trace=path))
     assert result.kinds() == kinds
-    outcome = CliRunner().invoke(main, ["trace", "check", "--lockdep", path])
+    outcome = CliRunner().invoke(command, ["check", "--lockdep", path])
     assert outcome.exit_code == (1 if kinds else 0), outcome.output
     if kinds:
         assert outcome.output == f"{without_stacks(result.violations[0].report)}\nviolated: {', '.join(kinds)}\n"
     else:
         assert re.fullmatch(r"clean: lockdep has seen [1-9]\d+ acquisitions\n", outcome.output)
+
+
+def test_a_trace_without_lock_events_cannot_be_checked(tmp_path: Path) -> None:
+    path = tmp_path / "other.trace"
+    writer = StreamWriter(open_sink(str(path)), {}, [EventSpec("kmem", "kfree", (("ptr", "const void *"),))])
+    writer.finish({})
+    outcome = CliRunner().invoke(command, ["check", str(path)])
+    assert isinstance(outcome.exception, TraceError)
+    assert "expected the event lock:lock_acquire" in str(outcome.exception)
+
+
+def test_the_reports_of_a_kernels_log_are_explained(tmp_path: Path) -> None:
+    path = tmp_path / "dmesg"
+    path.write_text(
+        "[    1.0] WARNING: possible circular locking dependency detected\n"
+        "[    1.0] cat/7 is trying to acquire lock:\n"
+        "[    1.0] ffff888000000010 (&a->lock){+.+.}-{3:3}, at: one+0x1/0x2\n"
+        "[    1.0] but task is already holding lock:\n"
+        "[    1.0] ffff888000000020 (&b->lock){+.+.}-{3:3}, at: two+0x1/0x2\n"
+        "[    1.0] -> #1 (&b->lock){+.+.}-{3:3}:\n"
+        "[    1.0]        __mutex_lock+0x1/0x2\n"
+        "[    1.0] -> #0 (&a->lock){+.+.}-{3:3}:\n"
+        "[    1.0]        one+0x1/0x2\n"
+        "[    1.0]  Possible unsafe locking scenario:\n[    1.0] \n"
+        "[    1.0]        CPU0                    CPU1\n"
+        "[    1.0]        ----                    ----\n"
+        "[    1.0]   lock(&b->lock);\n"
+        "[    1.0]                                lock(&a->lock);\n"
+        "[    1.0]                                lock(&b->lock);\n"
+        "[    1.0]   lock(&a->lock);\n[    1.0] \n"
+        "[    1.0]  *** DEADLOCK ***\n"
+        "[    2.0] WARNING: possible recursive locking detected\n"
+    )
+    outcome = CliRunner().invoke(command, ["check", "--lockdep-report", str(path)])
+    assert outcome.output == (
+        "WARNING: possible circular locking dependency detected\n"
+        "  &b->lock was taken under &a->lock (__mutex_lock)\n"
+        "  &a->lock is taken under &b->lock (one): cat/7\n"
+        "  from these orders alone the same follows\n"
+        "WARNING: possible recursive locking detected\n"
+        "  incomplete: it lacks the lock that is wanted, the lock that is held, the scenario\n"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from slubloom.actors.strategies import RandomWalk
 from slubloom.actors.strategies.timed import Timed
 from slubloom.kernel.gfp import GFP_KERNEL
 from slubloom.kernel.kthread import kthread_run
@@ -241,6 +242,38 @@ def test_growing_a_copied_map_sets_all_old_bits_and_keeps_counts_growing_a_share
         assert told(TEXT, body, release=release).violations == []
 
 
+@pytest.mark.parametrize(
+    ("release", "apply", "lost"), [("v6.1", [], False), ("v6.3", ["caa05325c912"], True), ("v6.7", [], False)]
+)
+def test_what_is_deferred_while_maps_grow_is_kept_but_under_srcu(release: str, apply: list[str], *, lost: bool) -> None:
+    losses = 0
+
+    async def body(machine: Machine, shrinkers: Shrinkers) -> None:
+        nonlocal losses
+        maps, g = shrinkers.maps, memcg_of(machine, "top/g")
+        assert maps is not None
+        mine = Counted(machine, 10_000, flags=SHRINKER_MEMCG_AWARE)
+        mine.answers = [SHRINK_STOP]
+        await mine.come(shrinkers)
+        await maps.set_bit(g, 0, mine.shrinker.id)
+
+        async def grow() -> None:
+            async with shrinkers.protocol.lock:
+                assert await maps.expand(64)
+
+        async def reclaim() -> None:
+            await shrinkers.protocol.shrink_slab(GFP_KERNEL, 0, g, 0)
+
+        await together(machine, grow, reclaim)
+        # Refused, it has done nothing of the 20000 it was to do; it may also not have been asked, for the lock.
+        left = await maps.xchg_nr_deferred(g, 0, mine.shrinker.id)
+        losses += left != 20_000 * len(mine.asked)
+        await shrinkers.protocol.free(mine.shrinker)
+
+    in_schedules(TEXT, body, 60, release=release, apply=apply)
+    assert bool(losses) is lost
+
+
 # --- empty-vs-add
 
 
@@ -340,6 +373,33 @@ def test_without_cgroups_a_memcg_aware_shrinker_is_one_like_any_other(release: s
         await shrinkers.protocol.free(mine.shrinker)
 
     assert told(ONE_NODE + SANITIZERS + shrinker("fs"), body, release=release, apply=apply).violations == []
+
+
+@every_protocol
+def test_the_same_seed_makes_the_same_run(release: str, apply: list[str]) -> None:
+    def run(seed: int) -> tuple[int, dict[str, int], list[tuple[Any, ...]]]:
+        found: list[tuple[Any, ...]] = []
+
+        async def body(machine: Machine, shrinkers: Shrinkers) -> None:
+            for point in (machine.tracepoints.mm_shrink_slab_end, machine.tracepoints.lock_acquire):
+                point.attach(found.append)
+            some = [Counted(machine, 300, name=f"s{number}", flags=SHRINKER_MEMCG_AWARE) for number in range(2)]
+
+            async def churn() -> None:
+                for each in some:
+                    await each.come(shrinkers)
+                    await shrinkers.protocol.free(each.shrinker)
+
+            async def reclaim() -> None:
+                await shrinkers.protocol.shrink_slab(GFP_KERNEL, 0, memcg_of(machine, ""), 0)
+
+            await together(machine, churn, reclaim, reclaim)
+
+        machine = told(TEXT, body, release=release, apply=apply, strategy=RandomWalk(seed))
+        return machine.interleaver.steps, machine.counters, found
+
+    assert run(3) == run(3)
+    assert run(3)[2] != run(4)[2]
 
 
 # --- what waiting for the lock costs

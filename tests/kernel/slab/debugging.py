@@ -75,7 +75,7 @@ class Ran:
 
     def address(self, index: int = 0, bag: str = "t") -> int:
         """An object of a bag."""
-        return self.workload.bags[bag][index]
+        return self.workload.bag(bag).look()[index]
 
 
 def topology(
