@@ -125,7 +125,7 @@ def _listed(names: list[str] | tuple[str, ...]) -> str:
 
 
 async def _drop_caches(machine: Machine, value: str) -> int:
-    """``drop_caches_sysctl_handler``: 2 and 3 have shrinkers give objects back; 1 and 4 concern nothing that is here."""
+    """``drop_caches_sysctl_handler``: 2 and 3 have shrinkers give objects back; 1 and 4 concern nothing here."""
     if value.strip() not in DROP_CACHES:
         return -EINVAL
     if int(value) & DROP_SLAB and machine.reclaim is not None:

@@ -130,8 +130,14 @@ def check_shrinker_operation(scenario: Scenario, here: str, operation: Any) -> I
             if operation.at not in known and not counted:
                 yield Problem(f"{here}.at", f"nothing is mounted at {operation.at!r}; there is: {_list(known)}")
             yield from _check_node(scenario, here, getattr(operation, "node", -1))
-        case "shrink_slab":
-            yield from _check_node(scenario, here, operation.node)
+        case "shrink_slab" | "reclaim_memcg":
+            if not kinds:
+                yield Problem(here, f"there is nothing to shrink; expected a [[shrinker]] beside {operation.op}")
+            if operation.memcg.strip("/") and not scenario.uses_cgroups:
+                yield Problem(f"{here}.memcg", f"there is no cgroup {operation.memcg!r}; expected a [[memcg]]")
+            elif operation.op == "reclaim_memcg" and not scenario.uses_cgroups:
+                yield Problem(f"{here}.memcg", "there are no cgroups; expected a [[memcg]]")
+            yield from _check_node(scenario, here, getattr(operation, "node", -1))
 
 
 def _check_node(scenario: Scenario, here: str, node: int) -> Iterator[Problem]:

@@ -33,9 +33,11 @@ def report_pinned_cgroups(machine: Machine) -> None:
     for slab in machine.slab.slabs.values():  # an entry for each page
         if slab.cache.memcg_params is not None:
             slabs.setdefault(slab.cache, {})[slab] = None
-    excused: dict[MemCgroup, None] = {}
+    # Objects that belong to the cgroup of who added them hold it.
+    supers = machine.shrinkers.supers.values() if machine.shrinkers is not None else ()
+    excused: dict[MemCgroup, None] = {memcg: None for sb in supers for memcg in sb.owners.values()}
     for memcg in reversed(list(cgroups.root.memcg.descendants())):  # those below first
-        if not memcg.css.dead:
+        if not memcg.css.dead or memcg in excused:
             continue
         used = any(_is_excused(child, slabs.get(child, {})) for child in memcg.kmem_caches)
         if used or any(below in excused for below in memcg.children):

@@ -5,7 +5,9 @@ mem_cgroup_from_slab_obj() of mm/memcontrol.c, and list_lru_add_obj() of mm/list
 
 Going offline: the number of the cgroup, and of all below it, becomes its parent's; then, under ``list_lrus_mutex`` and
 lock by lock, its lists are spliced to the parent's.  An addition computes its list under the same lock, so it is either
-spliced or has seen the new number.  Two seams:
+spliced or has seen the new number.  That is true of the object, not of its bit: who has looked up the owner before it
+changed, and the number after that, puts the object on the parent's list and sets the bit for the child (so it is in
+6.1; the sanitizer `shrinker_state` finds it).  Two seams:
 
 ======================= =====================================================================================
 ``lru_reparenting``     when the parent's bit is set

@@ -15,8 +15,10 @@ v6.12      the destroyer again: caches are not destroyed in bulk any more; and b
                                                                                                      6c6c47b063b5
 ========== ======================================================================================= ============
 
-As long as it is in sysfs a cache keeps its name, though it is on no list.  After ``slab_mutex`` the destroyer must not
-touch a cache that it has left to the work item.
+As long as it is in sysfs a cache keeps its name, though it is on no list.  Taking it out waits for those who are in a
+function of one of its files, so what is held meanwhile decides what such a function may take: ``slab_mutex`` from 4.18
+to 5.19, and with it the hotplug locks of the destroyer (`lock_variants`; museum M03, M08, M56).  After ``slab_mutex``
+the destroyer must not touch a cache that it has left to the work item.
 """
 
 from __future__ import annotations

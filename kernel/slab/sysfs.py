@@ -89,10 +89,12 @@ STATISTICS = {item.name.lower(): item for item in StatItem}
 ATTRIBUTES = tuple(sorted([*COUNTED, *FIELDS, *TUNABLES, *FLAG_FILES, *OTHER_FILES]))
 """The files every cache has, by name."""
 
+WITH_STATISTICS = tuple(sorted([*ATTRIBUTES, *STATISTICS]))
+
 
 def attributes(slub: Slub) -> tuple[str, ...]:
     """The files in every directory, by name."""
-    return tuple(sorted([*ATTRIBUTES, *STATISTICS])) if slub.statistics else ATTRIBUTES
+    return WITH_STATISTICS if slub.statistics else ATTRIBUTES
 
 
 def sysfs_name(name: str) -> str:

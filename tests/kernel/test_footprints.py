@@ -56,7 +56,7 @@ def test_every_step_of_the_gallery_declares_what_it_touches(name: str) -> None:
 @pytest.mark.parametrize(
     ("release", "preempt", "strategy"),
     [
-        ("v3.16", "full", RandomWalk(1)),
+        ("v4.13", "full", RandomWalk(1)),
         ("v5.11", "voluntary", Pos(1)),
         ("v5.12", "none", RandomWalk(2)),
         ("v5.15", "full", Pos(2)),

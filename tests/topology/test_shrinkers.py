@@ -61,6 +61,9 @@ def test_a_file_without_shrinkers_means_what_it_always_meant() -> None:
         (FS + task('{op = "umount", at = "m"}'), "task[0].program[0].at", "nothing is mounted at 'm'; there is: fs"),
         (FS + task('{op = "lru_add", at = "fs", node = 3}'), "task[0].program[0].node", "there is no node 3"),
         (FS + task('{op = "shrink_slab", node = 3}'), "task[0].program[0].node", "there is no node 3"),
+        (task('{op = "shrink_slab"}'), "task[0].program[0]", "expected a [[shrinker]]"),
+        (FS + task('{op = "shrink_slab", memcg = "g"}'), "task[0].program[0].memcg", "expected a [[memcg]]"),
+        (FS + task('{op = "reclaim_memcg", memcg = "/"}'), "task[0].program[0].memcg", "there are no cgroups"),
         (FS + task('{op = "shrink_slab", priority = 13}'), "task[0].program[0].priority", "less than or equal to 12"),
         (
             FS + task('{op = "repeat", count = 2, program = [{op = "lru_use", at = "m"}]}'),

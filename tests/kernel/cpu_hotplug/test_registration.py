@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from slubloom.actors import Outcome
+from slubloom.actors import BareInterleaver, Outcome
 from slubloom.actors.strategies import RandomWalk
+from slubloom.kernel import boot
 from slubloom.kernel.cpu_hotplug import CpuhpState
 from slubloom.kernel.cpu_hotplug.smpboot import HotplugThread
 from slubloom.kernel.cpu_hotplug.sysfs import read_cpu_file, write_cpu_file
 from slubloom.kernel.files import read_file, write_file
-from slubloom.topology import TopologyError, loads
+from slubloom.topology import TopologyError, gallery_path, load, loads
 
 from .machines import NODES, STEP, finish, machine_of, online, run, start
 
@@ -342,3 +343,13 @@ def test_rcu_barrier_under_a_lock_that_a_callback_takes(release: str, found: boo
         outcomes[run(machine)] = None
         outcomes.update(dict.fromkeys([Outcome.DEADLOCK] if machine.violations else []))
     assert (Outcome.DEADLOCK in outcomes) is found
+
+
+@pytest.mark.parametrize("release", ["v4.14", "v5.17", "v5.18", "v6.1"])
+def test_the_scenario_of_the_gallery_finds_what_it_expects(release: str) -> None:
+    scenario = load(gallery_path("barrier-under-hotplug-lock"), release=release)
+    for seed in range(4):
+        machine = boot(scenario, BareInterleaver(RandomWalk(seed))).machine
+        run(machine)
+        found = tuple(violation.kind for violation in machine.violations)
+        assert found == scenario.expected(release, lambda _: False)

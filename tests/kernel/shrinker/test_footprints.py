@@ -124,5 +124,5 @@ def test_a_declaration_that_is_missing_shows(
     monkeypatch: pytest.MonkeyPatch, owner: type, declaration: str, instead: Any, field: str
 ) -> None:
     monkeypatch.setattr(owner, declaration, instead)
-    errors = [error for seed in range(2) for error in audit("v6.12", RandomWalk(seed))]
-    assert any(error.startswith(f"{field}: ") for error in errors), errors[:5]
+    errors = (error for seed in range(8) for error in audit("v6.12", RandomWalk(seed)))
+    assert any(error.startswith(f"{field}: ") for error in errors)

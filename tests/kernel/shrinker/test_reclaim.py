@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from slubloom.actors import Outcome
+from slubloom.actors.strategies import RandomWalk
 from slubloom.kernel.files import write_file
 from slubloom.kernel.gfp import GFP_KERNEL, GFP_NOFS
 from slubloom.kernel.pages import GFP_NOWAIT
@@ -254,8 +255,7 @@ def test_a_mount_for_which_there_is_no_memory_leaves_nothing_behind(release: str
         text = (ONE_NODE + SANITIZERS + GROUPS).replace("[kernel]", "[kernel]\nfailslab = 1") + shrinker(
             "t", mounted="false"
         )
-        machine = machine_of(text, release=release, apply=apply)
-        machine.interleaver.strategy._random = __import__("random").Random(seed).random  # type: ignore[attr-defined]
+        machine = machine_of(text, release=release, apply=apply, strategy=RandomWalk(seed))
         shrinkers = machine.shrinkers
         assert shrinkers is not None
         answers: list[int] = []
@@ -281,8 +281,8 @@ def test_a_cgroup_for_which_there_is_no_memory_is_not_made_and_another_one_is(re
             (TWO_NODES + SANITIZERS + GROUPS).replace("[kernel]", "[kernel]\nfailslab = 1") + shrinker("fs"),
             release=release,
             apply=[] if release == "v6.1" else ["serialised-shrinker-info-teardown"],
+            strategy=RandomWalk(seed),
         )
-        machine.interleaver.strategy._random = __import__("random").Random(seed).random  # type: ignore[attr-defined]
         answers: list[int] = []
 
         async def story(machine: Machine = machine, answers: list[int] = answers) -> None:
