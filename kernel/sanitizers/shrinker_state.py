@@ -78,8 +78,8 @@ def _unreachable(lru: ListLru, memcg: MemCgroup, nid: int) -> int:
 def _references(shrinkers: Shrinkers, _: list[MemCgroup]) -> Iterator[Finding]:
     shrinker = shrinkers.registry.first
     while shrinker is not None:
-        if shrinker.flags & SHRINKER_REGISTERED and shrinker.refcount > 1:
-            title = f"shrinker {shrinker.name}: {shrinker.refcount - 1} references are left that nobody will put"
+        if shrinker.flags & SHRINKER_REGISTERED and shrinker.refcount.value > 1:
+            title = f"shrinker {shrinker.name}: {shrinker.refcount.value - 1} references are left that nobody will put"
             yield "leak", title, ["  shrinker_free() would wait for ever"]
         shrinker = shrinker.next
 

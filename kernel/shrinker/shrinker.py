@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...actors import Access, Op, OpKind
 from ..locks import Completion
 from ..memory import Structure, allocated
+from ..refcount import Refcount
 from .arithmetic import DEFAULT_SEEKS
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ class Shrinker(Structure):
 
     __slots__ = (
         "_machine",
-        "_refcount",
         "address",
         "batch",
         "count_objects",
@@ -71,6 +71,8 @@ class Shrinker(Structure):
         "seeks",
         "state",
     )
+
+    embedded = ("refcount",)
 
     def __init__(
         self,
@@ -103,15 +105,14 @@ class Shrinker(Structure):
         self.next: Shrinker | None = None
         self.found_by: tuple[Resource, ...] = ()  # what those declare who find it
         # Atomic.
-        self._refcount = resource(f"shrinker->refcount {name}")
-        self.refcount = 0
+        self.refcount = Refcount(machine, f"shrinker->refcount {name}")
         self.nr_deferred: dict[int, int] = {}  # by node; unused where the counts are in the maps of cgroups
         self.done = Completion(machine, f"shrinker->done {name}")
         allocated(machine, self, "struct shrinker", "kmalloc-192", self.address, STRUCT_SIZE)
 
     def resources(self) -> tuple[Resource, ...]:
         """What those declare who use it."""
-        return (self.state, self._refcount, *self.found_by)
+        return (self.state, *self.found_by)
 
     @property
     def read_state(self) -> Op:
@@ -145,22 +146,15 @@ class Shrinker(Structure):
     # --- references (from 6.7)
 
     async def refcount_set(self, value: int) -> None:
-        """``refcount_set``."""
-        await Op(OpKind.WRITE, self._refcount)
-        self.refcount = value
+        """``refcount_set``: a plain store, in a step of its own."""
+        await Op(OpKind.WRITE, self.state)
+        self.refcount.set(value)
 
     async def try_get(self) -> bool:
         """Take a reference unless there is none (``shrinker_try_get``)."""
-        await Op(OpKind.UPDATE, self._refcount)
-        if not self.refcount:
-            return False
-        self.refcount += 1
-        return True
+        return await self.refcount.inc_not_zero()
 
     async def put(self) -> None:
         """Give a reference back; with the last one whoever frees the shrinker goes on (``shrinker_put``)."""
-        await Op(OpKind.UPDATE, self._refcount)
-        self._machine.bug_on(self.refcount <= 0, f"shrinker {self.name}: refcount_t underflow; use-after-free.")
-        self.refcount -= 1
-        if not self.refcount:
+        if await self.refcount.dec_and_test():
             await self.done.complete()

@@ -7,6 +7,7 @@ import lzma
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from slubloom.conform.check import check_file
 
 from .recordings import files

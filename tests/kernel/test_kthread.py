@@ -252,4 +252,5 @@ def test_a_parked_thread_can_be_stopped() -> None:
 
         start(machine, 0, "control", control)
         assert run(machine) is Outcome.FINISHED
-        assert log == ["parks", "goes on", "stops"] or log == ["woken", "parks", "goes on", "stops"]
+        assert log[-3:] == ["parks", "goes on", "stops"]
+        assert log[:-3] in ([], ["woken"])

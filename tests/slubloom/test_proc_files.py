@@ -123,6 +123,8 @@ def test_a_deadlock_leaves_its_locks_held() -> None:
 id = 0
 cpus = "0-1"
 memory = "64M"
+[kernel]
+sanitizers = ["kasan"]
 [[lock]]
 name = "l"
 [[cache]]

@@ -16,8 +16,16 @@ EVERYTHING = (
 )
 
 
-@pytest.mark.parametrize("preempt", ["none", "voluntary", "full"])
-@pytest.mark.parametrize(("release", "apply"), [("v4.18", []), ("v5.3", []), *VARIANTS])
+EVERY = [("v4.18", []), ("v5.3", []), *VARIANTS]
+
+
+@pytest.mark.parametrize(
+    ("release", "apply", "preempt"),
+    [
+        (release, apply, ("full", "none", "full", "voluntary")[number % 4])
+        for number, (release, apply) in enumerate(EVERY)
+    ],
+)
 def test_a_mixed_load_is_clean_under_every_protocol(release: str, apply: list[str], preempt: str) -> None:
     text = MIXED + EVERYTHING.replace("PREEMPT", preempt)
     scanned = 0
