@@ -33,9 +33,9 @@ from .shrinker_history import SHRINKER_NEVER_RELEASED, SHRINKER_RELEASED
 from .slab.cache_release import (
     UnlinkThenWaitInWorkItem,
     WaitEachTime,
-    WaitForKvfreeFirst,
     WaitInWorkItem,
     WaitOncePerCaller,
+    kvfree_first,
 )
 from .slab.cpu_flush import FlushByInterrupt, FlushByOwnQueue, FlushByWork
 from .slab.cpu_partial import CpuPartialByObjects, CpuPartialBySlabs
@@ -403,7 +403,7 @@ RELEASED: tuple[Patch, ...] = (
         "6c6c47b063b5",
         (6, 12),
         "mm, slab: call kvfree_rcu_barrier() from kmem_cache_destroy()",
-        lambda kernel: replace(kernel, cache_release=WaitForKvfreeFirst),
+        lambda kernel: replace(kernel, cache_release=kvfree_first(kernel.cache_release)),
     ),
     Patch(
         "kvfree-unbound-queue",

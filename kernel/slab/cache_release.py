@@ -32,7 +32,7 @@ from .free import kmem_cache_free
 from .sysfs_directory import sysfs_slab_unlink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ...actors.worker_pool import WorkItem
     from .cache import KmemCache
@@ -175,12 +175,22 @@ class WaitEachTime:
             await self.last_step(slub, cache)
 
 
-class WaitForKvfreeFirst(WaitEachTime):
-    """From 6.12, with 6c6c47b063b5."""
+class WaitForKvfreeFirst:
+    """From 6.12 (6c6c47b063b5): something before, whatever follows."""
+
+    def __init__(self, slub: Slub, then: CacheRelease) -> None:
+        self._slub = slub
+        self.retire = then.retire
+        self.release = then.release
 
     async def before(self) -> None:
         """Objects that were given to kfree_rcu() before this are back in their caches."""
         await self._slub.machine.rcu.kvfree.kvfree_rcu_barrier()
+
+
+def kvfree_first(then: Callable[[Slub], CacheRelease]) -> Callable[[Slub], CacheRelease]:
+    """Wait for kfree_rcu() first, then end caches as `then` does."""
+    return lambda slub: WaitForKvfreeFirst(slub, then(slub))
 
 
 class NeverPutKobject(WaitEachTime):
