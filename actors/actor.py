@@ -147,6 +147,16 @@ class Actor:
     def preempt_enable(self) -> None:
         """Undo one `preempt_disable`."""
 
+    def in_atomic(self) -> bool:
+        """Whether it must not sleep."""
+        return True
+
+    def preempt_count_inc(self) -> None:
+        """The same for what is announced otherwise."""
+
+    def preempt_count_dec(self) -> None:
+        """Undo one `preempt_count_inc`."""
+
     def on_finished(self) -> None:
         """Called once, by the interleaver, when the body has ended."""
 

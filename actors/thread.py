@@ -174,13 +174,30 @@ class KernelThread(Actor):
         self.cpu.switch_to(self)
 
     def preempt_disable(self) -> None:
-        """Keep the processor until `preempt_enable`; nests."""
+        """Keep the processor until `preempt_enable`, and say so; nests."""
+        self.preempt_count_inc()
+        if (fire := self.interleaver.tracepoints.preempt_disable.fire) is not None:
+            fire(self.preempt_count)
+
+    def preempt_enable(self) -> None:
+        """Undo one `preempt_disable`."""
+        interleaver = self.interleaver
+        if interleaver.outcome is None and (fire := interleaver.tracepoints.preempt_enable.fire) is not None:
+            fire(self.preempt_count)  # not where a run ends and its threads are unwound
+        self.preempt_count_dec()
+
+    def in_atomic(self) -> bool:
+        """Whether preemption, soft interrupts or the processor's interrupts are off."""
+        return bool(self.preempt_count or self.bh_count or self.cpu.irqs_off)
+
+    def preempt_count_inc(self) -> None:
+        """`preempt_disable` of what is announced otherwise: locks and readers."""
         self.preempt_count += 1
         if self.cpu.queue:
             self.cpu.settle()
 
-    def preempt_enable(self) -> None:
-        """Undo one `preempt_disable`."""
+    def preempt_count_dec(self) -> None:
+        """Undo one `preempt_count_inc`."""
         self.preempt_count -= 1
         cpu = self.cpu
         if cpu.queue:

@@ -32,6 +32,7 @@ from .sanitizers.hung_task import HungTasks
 from .sanitizers.kasan import Kasan
 from .sanitizers.leaks import report_leaks
 from .sanitizers.lockdep import Lockdep
+from .sanitizers.lockdep_crossrelease import CrossRelease
 from .sanitizers.lockdep_probes import lockdep_probes
 from .sanitizers.lockdep_report import report_finding
 from .sanitizers.pinned_cgroups import report_pinned_cgroups
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from .slab.sizing import Sizing
 
 DEFAULT_SANITIZERS = ("kasan", "lockdep", "leak", "workqueue", "hung-task")
-SANITIZERS = (*DEFAULT_SANITIZERS, "slab-invariants", "existence")
+SANITIZERS = (*DEFAULT_SANITIZERS, "lockdep-crossrelease", "slab-invariants", "existence")
 """What ``kernel.sanitizers`` may name; an oops and a deadlock are always reported."""
 
 
@@ -193,6 +194,11 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
         )
         for event, probe in lockdep_probes(lockdep).items():
             machine.tracepoints[event].attach(probe)
+    if "lockdep-crossrelease" in names:
+        if lockdep is None:
+            raise BootError("kernel.sanitizers: lockdep-crossrelease needs lockdep beside it")
+        for event, probe in CrossRelease(lockdep, stack=machine.stack).probes().items():
+            machine.tracepoints[event].attach(probe)  # behind lockdep's
     if "hung-task" in names:
         machine.hung_tasks = HungTasks(machine, lockdep)
         machine.interleaver.on_time.append(machine.hung_tasks.time_has_passed)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .machine import Machine
     from .memory import Structure
 
 
@@ -31,13 +32,15 @@ class KeptBy:
     """What may keep one structure alive.
 
     ``readers``: flavours of RCU after whose grace period it goes; ``locks``: classes without which it is not let go;
-    ``owners``: structures as long as which it lives; ``static``: it never goes.  References to it always count.  Where
+    ``owners``: structures as long as which it lives; ``static``: it never goes.  References to it always count.
+    ``inside``: structures that take it with them, whoever is a reader or has a lock, so these must be kept too.  Where
     ``tracked`` is false its own uses are not looked at, only those of what belongs to it.
     """
 
     readers: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     owners: Callable[[], Iterable[Structure]] = no_owners
+    inside: Callable[[], Iterable[Structure]] = no_owners
     static: bool = False
     tracked: bool = True
 
@@ -49,3 +52,17 @@ class KeptBy:
         """For a report."""
         owners = [owner.shadow.type_name for owner in self.owners() if owner.shadow is not None]
         return [*self.sections(), "a reference to it", *(f"whatever keeps its {name}" for name in owners)]
+
+
+def claim(machine: Machine, *structures: Structure) -> None:
+    """The running context is, by contract, the one that lets `structures` go: it may use them until it has."""
+    if machine.existence is not None:
+        for structure in structures:
+            machine.existence.claim(structure)
+
+
+def publish(machine: Machine, *structures: Structure) -> None:
+    """Others can find `structures` from here on: that the running context has made them keeps them no more."""
+    if machine.existence is not None:
+        for structure in structures:
+            machine.existence.published(structure)

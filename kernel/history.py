@@ -26,6 +26,7 @@ from .memory_hotplug import (
 from .never_released import NEVER_RELEASED
 from .rcu import CpusFree, CpusHeld, Flavours
 from .seams import Kernel, Patch, sized
+from .shrinker.iterate import mem_cgroup_iter
 from .shrinker.lru_memcg import SetIfEmpty, UnderNodeLock
 from .shrinker.maps import CopiedMaps
 from .shrinker.rwsem import AskAll
@@ -91,6 +92,7 @@ ANCESTOR = Kernel(
     shrinker_maps=CopiedMaps,
     lru_reparenting=SetIfEmpty(),
     lru_owner=UnderNodeLock(),
+    cgroup_walk=mem_cgroup_iter,
     rcu_flavours=Flavours(consolidated=False),
     rcu_barrier=CpusHeld(),
     kvfree_queue="events",

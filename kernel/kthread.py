@@ -42,8 +42,8 @@ class Kthread(FunctionThread):
         self, machine: Machine, cpu: int, name: str, function: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
         super().__init__(machine, machine.cpus[cpu], name, lambda: self._run(function))
-        self._exited = Completion(machine, f"exit of {name}")
-        self._parked = Completion(machine, f"parking of {name}")
+        self._exited = Completion(machine, f"exit of {name}", lock_class="&kthread->exited")
+        self._parked = Completion(machine, f"parking of {name}", lock_class="&kthread->parked")
         self.should_stop = False
         self.should_park = False
         self._woken = False

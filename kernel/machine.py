@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .workqueue import Workqueues
 
 STATIC_BASE = 0xFFFFFFFF82000000
+STACKS_BASE = 0xFFFFC90000000000
 DIRECT_MAP_BASE = 0xFFFF888000000000
 PAGE_SHIFT = 12
 FIRST_PID = 2
@@ -69,6 +70,7 @@ class Machine:
         self.booting = True
         self.voluntary = False  # preemption only where the kernel says so, which every might_sleep() does
         self._next_static = STATIC_BASE
+        self._next_stack = STACKS_BASE
         self._next_pid = FIRST_PID
         # Subsystems, set by boot.
         self.rcu: Rcu
@@ -155,6 +157,12 @@ class Machine:
         """An address in the kernel's data, for a structure of `size` bytes that is never freed."""
         address = self._next_static
         self._next_static += (size + 7) & ~7
+        return address
+
+    def stack_address(self, size: int) -> int:
+        """The same among the kernel's stacks, for what is waited for; no two have one address."""
+        address = self._next_stack
+        self._next_stack += size
         return address
 
     # --- messages, counters, violations

@@ -9,6 +9,7 @@ from .bag import Bag
 from .cpu_operations import CPU_OPERATIONS
 from .files import error_name, read_file, write_file
 from .gfp import GFP_ACCOUNT
+from .locks.base import might_sleep
 from .memory_operations import MEMORY_OPERATIONS
 from .pages import GFP_ATOMIC, GFP_KERNEL, page_frame
 from .rcu import RcuHead
@@ -306,6 +307,7 @@ async def synchronize_srcu(task: Any, operation: Any) -> None:
 
 async def sleep(task: Any, operation: Any) -> None:
     """Sleep for virtual time."""
+    might_sleep(task.machine, "msleep")
     await task.machine.current.sleep(operation.ns)
 
 

@@ -55,6 +55,7 @@ from .gfp import (
     gfp_zone,
 )
 from .locks import Mutex
+from .locks.base import might_alloc
 from .machine import DIRECT_MAP_BASE, PAGE_SHIFT
 from .node_states import NodeMask, NodeStates
 from .proc_pages import node_list, show_free_areas
@@ -245,6 +246,7 @@ class PageAllocator:
         highest_zone = gfp_zone(gfp)
         if highest_zone is None:
             machine.kernel_bug(f"zones that exclude each other in gfp {gfp:#x}")
+        might_alloc(machine, gfp, "__alloc_pages")
         await self.read_zonelists
         context = self._context(node, gfp, highest_zone, nodemask)
         got = await self.get_page_from_freelist(context, order, WMARK_LOW)

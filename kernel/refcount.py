@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..actors import Access, Op, OpKind
+from .stack import kernel_name
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -32,6 +33,7 @@ class Refcount:
         self._change = Op(OpKind.UPDATE, machine.interleaver.resource(name))
         self.value = value
 
+    @kernel_name("refcount_set")
     def set(self, value: int) -> None:
         """Store a number of references (``refcount_set``); the first one belongs to who stores it."""
         touch = self._machine.interleaver.touch
@@ -39,6 +41,7 @@ class Refcount:
             touch(self._change.resource, Access.WRITE)
         self.value = value
 
+    @kernel_name("refcount_inc")
     async def inc(self) -> None:
         """Take a reference; the caller has one already (``refcount_inc``)."""
         await self._change
@@ -48,6 +51,7 @@ class Refcount:
         self.value += 1
         self._got()
 
+    @kernel_name("refcount_inc_not_zero")
     async def inc_not_zero(self) -> bool:
         """Take a reference unless there is none left; whether it was taken (``refcount_inc_not_zero``)."""
         await self._change
@@ -58,6 +62,7 @@ class Refcount:
         self._got()
         return True
 
+    @kernel_name("refcount_dec_and_test")
     async def dec_and_test(self) -> bool:
         """Give a reference back; whether it was the last one (``refcount_dec_and_test``)."""
         await self._change

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .rcu.barrier import BarrierSection
     from .shrinker.lru_memcg import LruOwner, LruReparenting
     from .shrinker.maps import CopiedMaps
+    from .shrinker.reclaim import CgroupWalk
     from .shrinker.registry import Registry
     from .shrinker.walks import ShrinkerProtocol
     from .slab import Slub
@@ -61,6 +62,7 @@ class Kernel:
     shrinker_maps: Callable[[Machine, Cgroups, FailSlab], CopiedMaps]
     lru_reparenting: LruReparenting
     lru_owner: LruOwner
+    cgroup_walk: CgroupWalk
     rcu_flavours: Flavours
     rcu_barrier: BarrierSection
     kvfree_queue: str

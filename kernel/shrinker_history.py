@@ -11,9 +11,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .seams import Patch
+from .shrinker.iterate import without_reference
 from .shrinker.lru_memcg import BeforeLock, SetIfMoved, UnderRcu
 from .shrinker.maps import SerialisedTeardown, SharedUnits, SharedUnitsNoLeak
-from .shrinker.refcounted import Refcounted, RefcountedGlobalWalk, RefcountedPutAlways
+from .shrinker.refcounted import (
+    DeferredWithoutRcu,
+    PutBeforeNext,
+    Refcounted,
+    RefcountedGlobalWalk,
+    RefcountedPutAlways,
+)
 from .shrinker.rwsem import RwsemShrinkers
 from .shrinker.srcu import SrcuGlobalWalk, SrcuWalks
 
@@ -105,5 +112,29 @@ SHRINKER_NEVER_RELEASED: tuple[Patch, ...] = (
         "as in June 2026: a shrinker_info that is half built is torn down under shrinker_mutex",
         lambda kernel: replace(kernel, shrinker_maps=SerialisedTeardown),
     ),
+    Patch(
+        "walk-cgroups-without-reference",
+        "",
+        None,
+        "never sent: reclaim walks over cgroups without references to them",
+        lambda kernel: replace(kernel, cgroup_walk=without_reference),
+    ),
+    Patch(
+        "put-shrinker-before-next",
+        "",
+        None,
+        "never sent: the walk over all shrinkers puts its reference before it is an RCU reader again",
+        lambda kernel: replace(kernel, shrinkers=PutBeforeNext),
+    ),
+    Patch(
+        "deferred-counts-without-rcu",
+        "",
+        None,
+        "never sent: no RCU reader in xchg_nr_deferred_memcg() and add_nr_deferred_memcg()",
+        lambda kernel: replace(kernel, shrinkers=DeferredWithoutRcu),
+    ),
 )
-"""The first two are of 6.4-rc, for releases up to 6.6; the others for 6.7 and later."""
+"""The first two are of 6.4-rc, for releases up to 6.6; the others for 6.7 and later.
+
+The last three answer questions of the review of lockless slab shrink: each takes away one thing that it rests on.
+"""

@@ -134,7 +134,7 @@ async def _memcg(task: Any, path: str) -> MemCgroup | None:
     path = _text(task, path)
     async with task.machine.rcu.reader():
         cgroup = await task.machine.cgroups.look_up(path)
-        if cgroup is not None and await cgroup.memcg.css.tryget():
+        if cgroup is not None and await cgroup.memcg.css.hold():
             memcg: MemCgroup = cgroup.memcg
             return memcg
     task.machine.printk("warning", f"{task.name}: no cgroup {path}")
@@ -151,7 +151,7 @@ async def shrink_slab(task: Any, operation: Any) -> None:
     memcg = await _memcg(task, operation.memcg)
     if memcg is not None:
         await protocol.shrink_slab(GFP_KERNEL, operation.node, memcg, operation.priority)
-        await memcg.css.put()
+        await memcg.css.let_go()
 
 
 async def reclaim_memcg(task: Any, operation: Any) -> None:
@@ -159,7 +159,7 @@ async def reclaim_memcg(task: Any, operation: Any) -> None:
     memcg = await _memcg(task, operation.memcg)
     if memcg is not None:
         await task.machine.reclaim.try_to_free_mem_cgroup_pages(memcg, operation.pages, GFP_KERNEL)
-        await memcg.css.put()
+        await memcg.css.let_go()
 
 
 SHRINKER_OPERATIONS: dict[str, Callable[[Any, Any], Awaitable[None]]] = {

@@ -155,10 +155,20 @@ _SLUBLOOM_EVENTS = {
     "sched": """
         might_sleep: string function
     """,
-    # Interrupts switched off and on, at interrupt level 0 (a thread), 1 (soft) or 2 (hard).
+    # Interrupts switched off and on, at interrupt level 0 (a thread), 1 (soft) or 2 (hard); and each time a thread
+    # keeps its processor otherwise than by a lock or as a reader, with how many reasons it has then.
     "preemptirq": """
         irq_disable: int level
         irq_enable: int level
+        preempt_disable: int depth
+        preempt_enable: int depth
+    """,
+    # Completions, one episode after the other: made, waited for, completed, the waiter goes on.
+    "completion": """
+        completion_init: string name, void * completion
+        completion_wait: string name, void * completion
+        completion_complete: string name, void * completion
+        completion_done: string name, void * completion
     """,
     # A new lock class and what its holders may wait for (outer:inner); and which lock, taken before, protects that the
     # next one is of a class that is held already.

@@ -259,6 +259,13 @@ class Tracepoints:
     # preemptirq
     irq_disable: Tracepoint
     irq_enable: Tracepoint
+    preempt_disable: Tracepoint
+    preempt_enable: Tracepoint
+    # completion
+    completion_init: Tracepoint
+    completion_wait: Tracepoint
+    completion_complete: Tracepoint
+    completion_done: Tracepoint
     # lock, ours
     lock_class: Tracepoint
     lock_nest: Tracepoint

@@ -65,10 +65,10 @@ class Milestones:
     __slots__ = ("dead", "done_down", "done_up", "running")
 
     def __init__(self, machine: Machine, cpu: int) -> None:
-        self.done_up = Completion(machine, f"cpuhp_state.done_up of cpu {cpu}")
-        self.done_down = Completion(machine, f"cpuhp_state.done_down of cpu {cpu}")
-        self.running = Completion(machine, f"cpu_running of cpu {cpu}")
-        self.dead = Completion(machine, f"death of cpu {cpu}")
+        self.done_up = Completion(machine, f"cpuhp_state.done_up of cpu {cpu}", lock_class="&st->done_up")
+        self.done_down = Completion(machine, f"cpuhp_state.done_down of cpu {cpu}", lock_class="&st->done_down")
+        self.running = Completion(machine, f"cpu_running of cpu {cpu}", lock_class="cpu_running")
+        self.dead = Completion(machine, f"death of cpu {cpu}", lock_class="cpu_dead")
 
 
 class CpuhpCpuState:

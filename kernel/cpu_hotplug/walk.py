@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..locks.base import WRITE
+from ..locks.base import ON_BEHALF, WRITE
 from ..stack import kernel_name, part_of_caller
 from .states import CpuhpState, is_atomic_state
 
@@ -211,7 +211,7 @@ class Walk:
         bringup = st.bringup
         lock = self._hotplug.lock
         # The control thread holds cpu_hotplug_lock on behalf of this one.
-        lock.announce(WRITE)
+        lock.announce(WRITE | ON_BEHALF)
         self._map(bringup).acquire()
         state: int | None
         if st.single:

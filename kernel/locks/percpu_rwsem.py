@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ...actors import Actor, Op, OpKind
-from .base import CONTENDED_PERCPU, CONTENDED_READ, CONTENDED_WRITE, READ, TRYLOCK, WRITE, after_others
+from .base import CONTENDED_PERCPU, CONTENDED_READ, CONTENDED_WRITE, READ, TRYLOCK, WRITE, after_others, might_sleep
 from .shared import SharedLock
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class PercpuRwsem(SharedLock):
         return self._announce_down_read()
 
     def _announce_down_read(self) -> Awaitable[None]:
+        might_sleep(self.machine, "percpu_down_read")
         self.announce(READ)
         return self._read
 
@@ -80,6 +81,7 @@ class PercpuRwsem(SharedLock):
 
     async def down_write(self) -> None:
         """Take the write side: a grace period, then no new readers, then no readers (``percpu_down_write``)."""
+        might_sleep(self.machine, "percpu_down_write")
         self.announce(WRITE)
         if self.grace_period is not None:
             await self.grace_period()

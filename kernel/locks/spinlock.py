@@ -32,7 +32,7 @@ class Spinlock(ExclusiveLock):
     def lock(self) -> Awaitable[None]:
         """Take the lock (``spin_lock``)."""
         machine = self.machine
-        machine.running.preempt_disable()
+        machine.running.preempt_count_inc()
         if (fire := machine.tracepoints.lock_acquire.fire) is not None:
             fire(0, self.name, self.address)
         return self.acquire
@@ -40,7 +40,7 @@ class Spinlock(ExclusiveLock):
     def lock_nested(self, number: int) -> Awaitable[None]:
         """`lock` while another lock of its class is held, in an order that is safe (``spin_lock_nested``)."""
         machine = self.machine
-        machine.running.preempt_disable()
+        machine.running.preempt_count_inc()
         if (fire := machine.tracepoints.lock_acquire.fire) is not None:
             fire(0, subclass(self.name, number), self.address)
         return self.acquire
@@ -64,11 +64,11 @@ class Spinlock(ExclusiveLock):
     async def trylock(self) -> bool:
         """Take the lock if it is free; whether it was (``spin_trylock``)."""
         running = self.machine.running
-        running.preempt_disable()
+        running.preempt_count_inc()
         await self.attempt
         taken = bool(running.result)
         if not taken:
-            running.preempt_enable()
+            running.preempt_count_dec()
         return taken
 
     def perform_trylock(self, actor: Actor) -> None:
@@ -85,7 +85,7 @@ class Spinlock(ExclusiveLock):
         if self.holder is not actor:
             self.machine.kernel_bug(f"spin_unlock of {self.name} by a context that does not hold it")
         super().give(actor)
-        actor.preempt_enable()
+        actor.preempt_count_dec()
 
     def irqsave(self) -> IrqSaving:
         """The lock as a context manager that also disables interrupts."""

@@ -8,6 +8,9 @@ processor counts for itself: that an addition comes or goes nobody can see, so i
 switch adds everything up and drops the reference the counter was made with; from then on each reference put may be the
 last one, and whoever puts that, in whatever context, calls ``release``.  So a release comes at least one grace period
 after the kill, and a reader under RCU that finds the counter alive always gets a reference.
+
+Most references lie in some structure, got by one context and put by another.  A context that keeps one to itself, from
+`hold` to `let_go`, is told of: it is what keeps the thing counted for that context (see `existence`).
 """
 
 from __future__ import annotations
@@ -53,12 +56,20 @@ class PercpuRef(Structure):
     def get(self, number: int = 1) -> None:
         """Take references, as part of the step being made; the caller has one already."""
         self._declare()
-        self._take(number)
-
-    def _take(self, number: int = 1) -> None:
         self.references += number
-        if self.shadow is not None and (fire := self._machine.tracepoints.reference_get.fire) is not None:
+
+    async def hold(self) -> bool:
+        """`tryget` for the running context itself, until it calls `let_go`."""
+        got = await self.tryget()
+        if got and self.shadow is not None and (fire := self._machine.tracepoints.reference_get.fire) is not None:
             fire(self.shadow.address, self.references)
+        return got
+
+    async def let_go(self) -> None:
+        """`put` what the running context has held."""
+        if self.shadow is not None and (fire := self._machine.tracepoints.reference_put.fire) is not None:
+            fire(self.shadow.address, self.references - 1)
+        await self.put()
 
     async def tryget(self) -> bool:
         """Take a reference unless there is none left; the caller knows, by RCU, that the counter is still there."""
@@ -69,7 +80,7 @@ class PercpuRef(Structure):
         await Op(OpKind.UPDATE, self._count)
         if not self.references:
             return False
-        self._take()
+        self.references += 1
         return True
 
     async def tryget_live(self) -> bool:
@@ -83,8 +94,6 @@ class PercpuRef(Structure):
     async def put(self, number: int = 1) -> None:
         """Give references back, and with the last one the thing counted; any context."""
         self._declare()
-        if self.shadow is not None and (fire := self._machine.tracepoints.reference_put.fire) is not None:
-            fire(self.shadow.address, self.references - number)
         if not self.atomic:
             self.references -= number
             return

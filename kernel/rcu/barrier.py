@@ -108,6 +108,7 @@ class RcuBarrier:
         self.sequence = sequence_start(self.sequence)
         self.count = 2
         self.trace("Inc1")
+        self.done.init()
         for data in self._flavour.data.values():
             self._nothing_to_do(data)
         for data in self._flavour.data.values():

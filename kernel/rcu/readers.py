@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...actors import KernelThread, Op, OpKind
 from ..locks.base import NOTHING
-from ..memory import Structure
+from ..memory import Structure, shadow_of
 from ..sanitizers.rcu_usage import MightSleep, dereferenced_outside, unlock_imbalance
+from ..stack import part_of_caller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -91,7 +92,7 @@ class RcuReaders:
             return
         thread.rcu_depth += 1
         if not self.preemptible:
-            thread.preempt_disable()
+            thread.preempt_count_inc()
         if (fire := self._machine.tracepoints.reader_enter.fire) is not None:
             fire("rcu")
 
@@ -109,7 +110,7 @@ class RcuReaders:
                 fire("rcu")
             thread.rcu_depth -= 1
             if not self.preemptible:
-                thread.preempt_enable()
+                thread.preempt_count_dec()
             if not thread.rcu_depth:
                 self.quiescent.outermost_unlock(thread)
 
@@ -154,13 +155,13 @@ class RcuReaders:
         """Enter a section without preemption (``rcu_read_lock_sched``)."""
         await self._lock_other
         self._push("sched")
-        self._machine.running.preempt_disable()
+        self._machine.running.preempt_count_inc()
 
     async def read_unlock_sched(self) -> None:
         """Leave it (``rcu_read_unlock_sched``)."""
         await self._lock_other
         if self._pop("sched"):
-            self._machine.running.preempt_enable()
+            self._machine.running.preempt_count_dec()
 
     _lock_other = Op(OpKind.LOCAL, "rcu_read_lock of another flavour")
 
@@ -205,6 +206,7 @@ class RcuReaders:
         atomic = thread is None or bool(thread.preempt_count or thread.bh_count)
         return "sched" in held or atomic or bool(self._machine.this_cpu.irqs_off)
 
+    @part_of_caller
     def dereference(self, pointer: T, *, held: bool = False, flavour: str = "rcu", place: str = "") -> T:
         """`pointer`, which readers of `flavour` protect, or what `held` says (``rcu_dereference_check``).
 
@@ -212,22 +214,23 @@ class RcuReaders:
         """
         if not held and not self.read_lock_held(flavour):
             dereferenced_outside(self._machine, place or caller_place(), "rcu_dereference_check")
-        self._loaded(pointer)
-        return pointer
+        return self.loaded(pointer)
 
+    @part_of_caller
     def dereference_protected(self, pointer: T, *, held: bool, place: str = "") -> T:
         """`pointer` for an updater who is sure that nobody changes it: `held` (``rcu_dereference_protected``)."""
         if not held:
             dereferenced_outside(self._machine, place or caller_place(), "rcu_dereference_protected")
-        self._loaded(pointer)
-        return pointer
+        return self.loaded(pointer)
 
-    def _loaded(self, pointer: object) -> None:
-        if (fire := self._machine.tracepoints.pointer_load.fire) is None or not isinstance(pointer, Structure):
-            return
-        shadow = object.__getattribute__(pointer, "shadow")  # not a use of it: it may be freed
-        if shadow is not None:
-            fire(shadow.address)
+    @part_of_caller
+    def loaded(self, pointer: T) -> T:
+        """`pointer`, as found just now by what checks nothing: ``idr_find``, ``xa_load``, a list under a lock."""
+        if (fire := self._machine.tracepoints.pointer_load.fire) is not None and isinstance(pointer, Structure):
+            shadow = shadow_of(pointer)  # not a use of it: it may be freed
+            if shadow is not None:
+                fire(shadow.address)
+        return pointer
 
 
 def caller_place() -> str:

@@ -23,7 +23,7 @@ from ...actors import Actor, Mailbox, Message, Op, OpKind
 from ...actors.rcu_sequence import sequence_done, sequence_end, sequence_snap, sequence_start
 from ..locks import Completion
 from ..sanitizers.rcu_usage import SRCUTREE_C, dereferenced_outside, illegal_wait, unlock_imbalance
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 from .head import RcuHead
 from .readers import caller_place
 from .segcblist import SegmentedCallbacks
@@ -116,11 +116,12 @@ class SrcuStruct:
         """Whether the running context is a reader."""
         return self.machine.running in self.inside
 
+    @part_of_caller
     def dereference(self, pointer: T, *, held: bool = False, place: str = "") -> T:
         """`pointer`, which readers of this domain protect; outside of them, and not `held`, that is reported."""
         if not held and not self.read_lock_held():
             dereferenced_outside(self.machine, place or caller_place(), "srcu_dereference_check")
-        return pointer
+        return self.machine.rcu.loaded(pointer)
 
     # --- updaters
 
@@ -152,7 +153,7 @@ class SrcuStruct:
     async def barrier(self) -> None:
         """Sleep until every callback queued so far has been run (``srcu_barrier``)."""
         await self.change
-        finished = Completion(self.machine, f"{self.name} barrier")
+        finished = Completion(self.machine, f"{self.name} barrier", lock_class="&ssp->srcu_barrier_completion")
         waits = 0
         for callbacks in self.callbacks.values():
             waits += callbacks.entrain(RcuHead(finished.complete_now, name="srcu_barrier_cb"))

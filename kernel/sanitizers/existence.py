@@ -11,9 +11,12 @@ relatives, references got and put, readers entered and left), ``lock:lock_acquir
 handed to RCU.
 
 A reader or a lock counts only if it was entered before the pointer was loaded and not left since: a pointer from an
-earlier section is stale in a later one.  A pointer whose load no event told was loaded where it was used first.  Who
-has allocated a structure, or has `claim`-ed it because it is the one to let it go, may use it until it is handed to
-RCU or freed; from then on only the callback may.
+earlier section is stale in a later one.  A section that was entered while a reference was held counts from when that is
+put: so a walk carries its position over.  A pointer whose load no event told was loaded where it was used first.
+
+Who has allocated a structure may use it until it is published, who has `claim`-ed it because it is the one to let it go
+until it is handed to RCU or freed; from then on only the callback may.  Who has put the last reference may use it until
+it is claimed: somebody waits to be told so.
 
 Each context (a thread, or an interrupt level) is looked at by itself: a reference put by another than who got it
 counts for neither.
@@ -31,6 +34,7 @@ from .layout import FIELD_OFFSETS, HARDWARE, call_trace, identity, join
 
 if TYPE_CHECKING:
     from ...actors import Actor
+    from ..existence import KeptBy
     from ..machine import Machine
     from ..memory import Shadow, Structure
 
@@ -52,6 +56,7 @@ class Load:
     """How a context came by a pointer, and what kept the structure alive then."""
 
     at: Moment
+    since: int  # sections that began later say nothing about it
     kept_by: str = NOTHING
 
 
@@ -72,9 +77,12 @@ class Existence:
         self._machine = machine
         self._serial = 0
         self._holdings: dict[Actor, Holding] = {}
+        self._shadows: dict[int, Shadow] = {}  # what is watched, by address
         self._owners: dict[int, Actor | None] = {}  # address → who made or claimed it; None: handed to RCU
+        self._last: dict[int, Actor] = {}  # who has put the last reference
         self._told: dict[tuple[str, tuple[str, ...]], None] = {}
         self._looking = False
+        self._over = False
         self.kept: dict[tuple[str, str], int] = {}
         points = machine.tracepoints
         points.pointer_load.attach(self._loaded)
@@ -86,29 +94,45 @@ class Existence:
         points.lock_release.attach(lambda record: self._leave(record[5].partition("/")[0]))
         points.rcu_callback.attach(lambda record: self._retire(record[6]))
         points.rcu_kvfree_callback.attach(lambda record: self._retire(record[6]))
+        machine.interleaver.on_finished.append(self._run_is_over)
+
+    def _run_is_over(self) -> None:
+        """Who looks at structures from here on is no part of the kernel."""
+        self._over = True
 
     # --- what happens to structures
 
     def watch(self, shadow: Shadow) -> None:
         """A structure was allocated: it belongs to the running context."""
+        self._shadows[shadow.address] = shadow
         self._owners[shadow.address] = self._machine.running
+
+    def published(self, structure: Structure) -> None:
+        """Others can find `structure` from here on: who has made it is one of them."""
+        shadow = shadow_of(structure)
+        if shadow is not None:
+            self._owners.pop(shadow.address, None)
 
     def claim(self, structure: Structure) -> None:
         """The running context is the one that lets `structure` go, and nobody else may."""
         shadow = shadow_of(structure)
         if shadow is not None:
             self._owners[shadow.address] = self._machine.running
+            self._last.pop(shadow.address, None)
 
     def freed(self, shadow: Shadow) -> None:
         """It was given back: KASAN takes over."""
+        self._shadows.pop(shadow.address, None)
         self._owners.pop(shadow.address, None)
+        self._last.pop(shadow.address, None)
         for holding in self._holdings.values():
             holding.loads.pop(shadow.address, None)
             holding.references.pop(shadow.address, None)
 
     def _retire(self, address: int) -> None:
-        if address in self._owners:
+        if address in self._shadows:
             self._owners[address] = None
+            self._last.pop(address, None)
 
     # --- what contexts get and give up
 
@@ -145,33 +169,41 @@ class Existence:
     def _put(self, record: Record) -> None:
         holding = self._holding()
         address = record[5]
+        if not record[6] and address in self._shadows:
+            self._last[address] = self._machine.running
         left = holding.references.get(address, 0) - 1
         if left > 0:
             holding.references[address] = left
             return
         holding.references.pop(address, None)
-        holding.ended[_reference(address)] = self._now()
+        holding.ended[_reference(address)] = now = self._now()
+        load = holding.loads.get(address)
+        if load is not None:
+            load.since = now.serial
 
     def _loaded(self, record: Record) -> None:
-        holding = self._holding()
-        holding.loads[record[5]] = Load(self._now())
+        self._load(self._holding(), record[5])
+
+    def _load(self, holding: Holding, address: int) -> Load:
+        now = self._now()
+        holding.loads[address] = load = Load(now, now.serial)
+        shadow = self._shadows.get(address)
+        if shadow is not None:
+            load.kept_by = self._kept_by(shadow, holding, now.serial) or NOTHING
+        return load
 
     # --- uses
 
     def used(self, shadow: Shadow, name: str, *, write: bool) -> None:
         """The running context is about to use field `name` of a watched structure."""
         machine = self._machine
-        if self._looking or machine.booting:
+        if self._looking or self._over or machine.booting:
             return
         self._looking = True
         try:
             holding = self._holding()
-            load = holding.loads.get(shadow.address)
-            if load is None:
-                load = holding.loads[shadow.address] = Load(self._now())
-            kept_by = self._kept_by(shadow, holding, load.at.serial) or NOTHING
-            if load.kept_by is NOTHING:
-                load.kept_by = kept_by
+            load = holding.loads.get(shadow.address) or self._load(holding, shadow.address)
+            kept_by = self._kept_by(shadow, holding, load.since) or NOTHING
             key = shadow.type_name, kept_by
             self.kept[key] = self.kept.get(key, 0) + 1
             if (fire := machine.tracepoints.pointer_use.fire) is not None:
@@ -186,11 +218,13 @@ class Existence:
         kept_by = shadow.kept_by
         if kept_by is None or kept_by.static:
             return FOR_EVER
+        if shadow.freed_by:
+            return None
         if holding.references.get(shadow.address):
             return "a reference"
         for name in kept_by.sections():
             section = holding.open.get(name)
-            if section is not None and section[0] and section[1] <= since:
+            if section is not None and section[0] and section[1] <= since and self._all_kept(kept_by, holding, since):
                 return name
         if shadow.address in self._owners:
             owner = self._owners[shadow.address]
@@ -198,12 +232,19 @@ class Existence:
                 return "its owner"
             if owner is None and not isinstance(self._machine.running, KernelThread):
                 return "its RCU callback"
+        if self._last.get(shadow.address) is self._machine.running:
+            return "its last reference"
         for other in kept_by.owners():
             beyond = shadow_of(other)
             reason = FOR_EVER if beyond is None else self._kept_by(beyond, holding, since)
             if reason is not None:
                 return reason if beyond is None or reason is FOR_EVER else f"{reason} of {beyond.type_name}"
         return None
+
+    def _all_kept(self, kept_by: KeptBy, holding: Holding, since: int) -> bool:
+        """Whether everything is kept that takes a structure with it."""
+        wholes = [shadow_of(whole) for whole in kept_by.inside()]
+        return all(whole is None or self._kept_by(whole, holding, since) for whole in wholes)
 
     # --- the report
 
@@ -243,9 +284,7 @@ class Existence:
     def _last_end(self, shadow: Shadow, holding: Holding, load: Load) -> list[str]:
         """When the last guarantee ended that was one after the pointer had been loaded."""
         assert shadow.kept_by is not None
-        names = {name: name for name in shadow.kept_by.sections()}
-        for address, what in _references(shadow):
-            names[_reference(address)] = what
+        names = dict(_guarantees(shadow))
         ended = [(holding.ended[key], what) for key, what in names.items() if key in holding.ended]
         later = [(moment, what) for moment, what in ended if moment.serial > load.at.serial]
         if not later:
@@ -257,14 +296,17 @@ class Existence:
         ]
 
 
-def _references(shadow: Shadow) -> list[tuple[int, str]]:
-    """The counters whose references keep it alive: its own, and those of what it belongs to."""
-    found = [(shadow.address, "a reference")]
+def _guarantees(shadow: Shadow) -> list[tuple[str, str]]:
+    """What may keep it and has an end, by the key of that: its own, and what keeps the structures it belongs to."""
+    found = [(_reference(shadow.address), "a reference")]
     if shadow.kept_by is not None:
-        for other in shadow.kept_by.owners():
+        found += [(name, name) for name in shadow.kept_by.sections()]
+        for other in (*shadow.kept_by.owners(), *shadow.kept_by.inside()):
             beyond = shadow_of(other)
             if beyond is not None:
-                found += [(address, f"{what} of {beyond.type_name}") for address, what in _references(beyond)]
+                known = [key for key, _ in found]
+                more = [(key, f"{what} of {beyond.type_name}") for key, what in _guarantees(beyond)]
+                found += [(key, what) for key, what in more if key not in known]
     return found
 
 

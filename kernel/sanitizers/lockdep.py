@@ -33,6 +33,7 @@ from .lockdep_findings import (
     HARDIRQ,
     IRQS_OFF,
     LEVELS,
+    PREEMPT_OFF,
     SLEEPS,
     SOFTIRQ,
     Finding,
@@ -110,7 +111,7 @@ class Lockdep:
         self._checks = Checks(lambda name: types.get(name) or types.get(name.partition("/")[0], SLEEPING_LOCK))
         self._root = Chain(None, 0, "", 0)
         # Processors and threads whose interrupt state is not the ordinary one: processor → level and IRQS_OFF,
-        # ("bh", pid) → how often it has disabled soft interrupts.
+        # ("bh", pid) → how often it has disabled soft interrupts, ("preempt", pid) → how often preemption.
         self._unusual: dict[Any, int] = {}
         self._nest: tuple[str, int] = ("", 0)
         self._irqs: dict[int, IrqTrace] = {}
@@ -170,8 +171,8 @@ class Lockdep:
         key: Any = pid
         if state & LEVELS or not pid:
             key = ("irq", cpu, state & LEVELS)
-        elif ("bh", pid) in self._unusual:
-            state |= BH_OFF
+        else:
+            state = self._state(cpu, pid)
         context = self.contexts.get(key)
         if context is None:
             context = self.contexts[key] = Context(pid, comm, self._root)
@@ -185,8 +186,14 @@ class Lockdep:
         context.chain = longer
 
     def _state(self, cpu: int, pid: int) -> int:
-        state = self._unusual.get(cpu, 0)
-        return state | BH_OFF if not state & LEVELS and ("bh", pid) in self._unusual else state
+        unusual = self._unusual
+        state = unusual.get(cpu, 0)
+        if not state & LEVELS:
+            if ("bh", pid) in unusual:
+                state |= BH_OFF
+            if ("preempt", pid) in unusual:
+                state |= PREEMPT_OFF
+        return state
 
     def _key(self, cpu: int, pid: int) -> Any:
         level = self._unusual.get(cpu, 0) & LEVELS
@@ -228,21 +235,34 @@ class Lockdep:
     def softirq_disable(self, record: Record) -> None:
         """An ``irq:softirq_disable`` record: the thread keeps soft interrupts from its processor."""
         _, now_ns, cpu, pid, *_ = record
-        self._unusual[("bh", pid)] = self._unusual.get(("bh", pid), 0) + 1
+        self._count(("bh", pid), 1)
         trace = self._irq_trace(cpu)
         trace.soft_disabled = (trace.events, now_ns)
 
     def softirq_enable(self, record: Record) -> None:
         """An ``irq:softirq_enable`` record."""
         _, now_ns, cpu, pid, *_ = record
-        left = self._unusual.get(("bh", pid), 0) - 1
-        if left > 0:
-            self._unusual[("bh", pid)] = left
+        if self._count(("bh", pid), -1):
             return
-        self._unusual.pop(("bh", pid), None)
         trace = self._irq_trace(cpu)
         trace.soft_enabled = (trace.events, now_ns)
         self._enabled(record, self._state(cpu, pid))
+
+    def preempt_disable(self, record: Record) -> None:
+        """A ``preemptirq:preempt_disable`` record: the thread keeps its processor, and must not sleep."""
+        self._count(("preempt", record[3]), 1)
+
+    def preempt_enable(self, record: Record) -> None:
+        """A ``preemptirq:preempt_enable`` record."""
+        self._count(("preempt", record[3]), -1)
+
+    def _count(self, key: tuple[str, int], change: int) -> int:
+        left = max(self._unusual.get(key, 0) + change, 0)
+        if left:
+            self._unusual[key] = left
+        else:
+            self._unusual.pop(key, None)
+        return left
 
     def _set(self, cpu: int, bit: int) -> None:
         self._unusual[cpu] = self._unusual.get(cpu, 0) | bit
@@ -308,6 +328,8 @@ class Lockdep:
         """A ``sched:sched_process_exit`` record: a thread must not end with locks held, unless it has been reported."""
         self._must_hold_nothing(record, exiting=True)
         self.contexts.pop(record[3], None)
+        for why in ("bh", "preempt"):
+            self._unusual.pop((why, record[3]), None)
 
     def to_user_space(self, record: Record) -> None:
         """A ``raw_syscalls:sys_exit`` record: a thread must not take locks along to user space."""
@@ -331,7 +353,7 @@ class Lockdep:
         _, _, _, _, _, flags, name, address = record
         stack = self._stack()
         wanted = Held(self._checks.graph.lock_class(name), address, flags, stack[0] if stack else "unknown", state)
-        if wanted.lock_class.inner >= SLEEPS and not wanted.trylock and state & (IRQS_OFF | BH_OFF):
+        if wanted.lock_class.inner >= SLEEPS and not wanted.trylock and state & (IRQS_OFF | BH_OFF | PREEMPT_OFF):
             # Under a spinlock or in an interrupt the wait context tells more.
             site = f"{wanted.lock_class.name} ({wanted.site})"
             self._report(SleepInAtomic(site), context, record, stack)
@@ -348,6 +370,15 @@ class Lockdep:
         name = end.lock_class.name
         chain.longer[(name, all_flags) if all_flags else name] = longer
         return longer
+
+    def context_of(self, record: Record) -> Context:
+        """The context a record is of."""
+        key = self._key(record[2], record[3])
+        return self.contexts.get(key) or self.contexts.setdefault(key, Context(record[3], record[4], self._root))
+
+    def commit(self, record: Record, crosslock: Held, taken: Held, stack: Stack) -> None:
+        """Who completes `crosslock` had to take `taken` first, at `stack`: the former depends on the latter."""
+        self._report(self._checks.commit(crosslock, taken, stack), self.context_of(record), record, self._stack())
 
     @staticmethod
     def held_by(context: Context) -> list[Held]:

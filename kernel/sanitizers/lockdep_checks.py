@@ -17,6 +17,7 @@ from .lockdep_findings import (
     HARDIRQ,
     IRQS_OFF,
     SOFTIRQ,
+    CrossFinding,
     Finding,
     Held,
     InconsistentState,
@@ -93,6 +94,13 @@ class Checks:
             if not lock.lock_class.usage_mask >> bit & 1 and (found := self._mark(lock, bit, stack)):
                 return found
         return None
+
+    def commit(self, crosslock: Held, taken: Held, stack: Stack) -> Report | None:
+        """Who was to complete `crosslock` has taken `taken` first."""
+        if taken.lock_class is crosslock.lock_class:
+            return None
+        found = self._new_edge(crosslock, taken, stack)
+        return CrossFinding(found.wanted, found.holding, found.path) if isinstance(found, Finding) else found
 
     # --- wait types
 

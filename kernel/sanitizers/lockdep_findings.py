@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 HARDIRQ, SOFTIRQ = 2, 1
 """Interrupt levels of a context."""
-IRQS_OFF, BH_OFF = 4, 8
-"""With the level, the interrupt state in which a lock is taken; 0 is a thread that can be interrupted."""
+IRQS_OFF, BH_OFF, PREEMPT_OFF = 4, 8, 16
+"""With the level, the state in which a lock is taken; 0 is a thread that can be interrupted and preempted."""
 LEVELS = HARDIRQ | SOFTIRQ
 SLEEPS = 3
 """Inner wait type of locks whose holders may sleep."""
@@ -142,6 +142,11 @@ class Finding(Report):
     def parent(self) -> LockClass:
         """The class under which the held one was taken."""
         return self.path[-1].source
+
+
+@dataclass(slots=True)
+class CrossFinding(Finding):
+    """The same, found when a completion was completed: `holding` is the completion, which depends on `wanted`."""
 
 
 @dataclass(slots=True)
@@ -269,7 +274,7 @@ class InvalidWait(Report):
 
 @dataclass(slots=True)
 class SleepInAtomic(Report):
-    """A function that may sleep is called in an interrupt, with interrupts off or under a spinlock."""
+    """A function that may sleep is called in an interrupt, with interrupts or preemption off, or under a spinlock."""
 
     kind: ClassVar[str] = "sleep-in-atomic"
     function: str
@@ -281,11 +286,12 @@ class SleepInAtomic(Report):
 
     @property
     def preempt_count(self) -> int:
-        """As far as records tell: spinlocks held, soft interrupts off or being handled, hard ones being handled."""
+        """As far as records tell: spinlocks held, preemption off, soft interrupts off or handled, hard ones handled."""
         state = self.where.state
         spinlocks = sum(0 < lock.lock_class.inner < SLEEPS for lock in self.held)
         soft = SOFTIRQ_OFFSET * (1 if state & SOFTIRQ else 2 if state & BH_OFF else 0)
-        return spinlocks + soft + (HARDIRQ_OFFSET if state & HARDIRQ else 0)
+        kept = 1 if state & PREEMPT_OFF else 0
+        return spinlocks + kept + soft + (HARDIRQ_OFFSET if state & HARDIRQ else 0)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,8 @@ def lockdep_probes(lockdep: Lockdep) -> dict[str, Callable[[Record], None]]:
         "irq:softirq_enable": lockdep.softirq_enable,
         "preemptirq:irq_disable": lockdep.irq_disable,
         "preemptirq:irq_enable": lockdep.irq_enable,
+        "preemptirq:preempt_disable": lockdep.preempt_disable,
+        "preemptirq:preempt_enable": lockdep.preempt_enable,
         "raw_syscalls:sys_exit": lockdep.to_user_space,
         "pointer:structure_free": lockdep.freed,
         "sched:might_sleep": lockdep.might_sleep,

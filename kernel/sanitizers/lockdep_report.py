@@ -16,6 +16,7 @@ from .layout import join, kernel_ident
 from .lockdep_findings import (
     HARDIRQ,
     IRQS_OFF,
+    CrossFinding,
     Finding,
     Freed,
     Imbalance,
@@ -74,13 +75,16 @@ def report_text(finding: Report, ident: str) -> str:
 
 
 def circular(finding: Finding, ident: str) -> list[str]:
-    """``possible circular locking dependency detected``."""
+    """``possible circular locking dependency detected``; of a completion in the words of 4.14 (from memory)."""
+    crosslock = isinstance(finding, CrossFinding)
     lines = [
         *banner("WARNING: possible circular locking dependency detected", ident, 54),
         f"{finding.where.task} is trying to acquire lock:",
         lock_line(finding.wanted),
         "",
-        "but task is already holding lock:",
+        "but now in release context of a crosslock acquired at the following:"
+        if crosslock
+        else "but task is already holding lock:",
         lock_line(finding.holding),
         "",
         "which lock already depends on the new lock.",
@@ -99,7 +103,7 @@ def circular(finding: Finding, ident: str) -> list[str]:
         "",
         "other info that might help us debug this:",
         "",
-        *circular_scenario(finding),
+        *(crosslock_scenario(finding) if crosslock else circular_scenario(finding)),
         "",
         *held_locks(finding.where),
         "",
@@ -127,6 +131,28 @@ def circular_scenario(finding: Finding, *, tells_modes: bool = True) -> list[str
         f"                               lock({parent});",
         f"                               lock({target});",
         f"  {finding.wanted.verb if tells_modes else 'lock'}({wanted});",
+        "",
+        " *** DEADLOCK ***",
+    ]
+
+
+def crosslock_scenario(finding: Finding) -> list[str]:
+    """The same where one processor waits for the other to complete something (4.14, from memory)."""
+    wanted, target = finding.wanted.lock_class.name, finding.holding.lock_class.name
+    parent = finding.parent.name
+    lines = []
+    if parent != wanted:
+        lines = ["Chain exists of:", f"  {wanted} --> {parent} --> {target}", ""]
+    return [
+        *lines,
+        " Possible unsafe locking scenario by crosslock:",
+        "",
+        "       CPU0                    CPU1",
+        "       ----                    ----",
+        f"  lock({parent});",
+        f"  lock({target});",
+        f"                               {finding.wanted.verb}({wanted});",
+        f"                               unlock({target});",
         "",
         " *** DEADLOCK ***",
     ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..memcg.memcg import NO_ID
+from ..memory import shadow_of
 from ..slab.placement import placement_of
 from .layout import join
 
@@ -65,6 +66,9 @@ def _is_excused(cache: KmemCache, slabs: Iterable[Slab]) -> bool:
 
 def _is_in_use(cache: KmemCache, params: ChildParams) -> bool:
     """Whether a living cgroup finds its child."""
+    shadow = shadow_of(params.root_cache)
+    if shadow is not None and shadow.freed_by:
+        return False  # nobody finds what belonged to it
     root, number = params.root_cache.memcg_root, params.memcg.kmemcg_id
     array = root.memcg_caches if root is not None else None
     return array is not None and number != NO_ID and array.entries[number] is cache

@@ -26,7 +26,7 @@ def make_shrinkers(machine: Machine, failslab: int) -> None:
     cgroups = machine.cgroups
     shrinkers = Shrinkers(machine, machine.slab.variants, cgroups, FailSlab(machine, failslab))
     machine.shrinkers = shrinkers
-    machine.reclaim = Reclaim(machine, shrinkers)
+    machine.reclaim = Reclaim(machine, shrinkers, machine.slab.variants.cgroup_walk)
     if cgroups is not None:
         cgroups.shrinkers = shrinkers
         shrinkers.css_alloc(cgroups.root.memcg)

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Op, OpKind
+from ..existence import KeptBy
 from ..memory import Structure, allocated
+from ..stack import kernel_name, part_of_caller
 
 if TYPE_CHECKING:
     from ...actors import Resource
@@ -43,28 +45,33 @@ class ShrinkerInfoUnit(Structure):
         """A look at all of it."""
         return Op(OpKind.READ, self.resource)
 
+    @part_of_caller
     async def set_bit(self, offset: int) -> None:
         """``set_bit``."""
         await Op(OpKind.UPDATE, self.resource)
         self.map |= 1 << offset
 
+    @part_of_caller
     async def clear_bit(self, offset: int) -> None:
         """``clear_bit``."""
         await Op(OpKind.UPDATE, self.resource)
         self.map &= ~(1 << offset)
 
+    @part_of_caller
     async def next_bit(self, start: int) -> int | None:
         """The first bit that is set, from `start` on (``find_next_bit``)."""
         await Op(OpKind.READ, self.resource)
         rest = self.map >> start
         return start + (rest & -rest).bit_length() - 1 if rest else None
 
+    @part_of_caller
     async def xchg_deferred(self, offset: int) -> int:
         """Take what was deferred."""
         await Op(OpKind.UPDATE, self.resource)
         nr, self.nr_deferred[offset] = self.nr_deferred[offset], 0
         return nr
 
+    @part_of_caller
     async def add_deferred(self, nr: int, offset: int) -> int:
         """Add to what is deferred; what there is now."""
         await Op(OpKind.UPDATE, self.resource)
@@ -77,14 +84,16 @@ class ShrinkerInfo(Structure):
 
     __slots__ = ("address", "found_by", "map_nr_max", "units")
 
-    def __init__(self, machine: Machine, map_nr_max: int, units: list[ShrinkerInfoUnit], found_by: Resource) -> None:
+    def __init__(
+        self, machine: Machine, map_nr_max: int, units: list[ShrinkerInfoUnit], found_by: Resource, kept_by: KeptBy
+    ) -> None:
         self.shadow = None
         size = 24 + 8 * (map_nr_max // BITS_PER_LONG)
         self.address = machine.static_address(size)
         self.found_by = found_by
         self.map_nr_max = map_nr_max
         self.units = units
-        allocated(machine, self, "struct shrinker_info", "kmalloc", self.address, size)
+        allocated(machine, self, "struct shrinker_info", "kmalloc", self.address, size, kept_by=kept_by)
 
     def resources(self) -> tuple[Resource, ...]:
         """What those declare who use it."""
@@ -113,8 +122,10 @@ class MemcgPerNode(Structure):
         return Op(OpKind.WRITE, self.resource)
 
 
-def make_unit(machine: Machine) -> ShrinkerInfoUnit:
-    """A unit in memory of its own."""
+@kernel_name("shrinker_unit_alloc")
+def make_unit(machine: Machine, owner: Structure) -> ShrinkerInfoUnit:
+    """A unit in memory of its own, which lives as long as `owner`."""
     unit = ShrinkerInfoUnit(machine)
-    allocated(machine, unit, "struct shrinker_info_unit", "kmalloc-1k", unit.address, UNIT_SIZE)
+    kept_by = KeptBy(owners=lambda: (owner,))
+    allocated(machine, unit, "struct shrinker_info_unit", "kmalloc-1k", unit.address, UNIT_SIZE, kept_by=kept_by)
     return unit

@@ -16,10 +16,11 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ...actors import Access, Op, OpKind
+from ..existence import KeptBy, claim, publish
 from ..locks import Spinlock
 from ..memcg.memcg import NO_ID
 from ..memory import Structure, allocated, free_structure
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     Isolate = Callable[["ListLruOne", "ListLruNode", int], Awaitable["LruStatus"]]
     """Of an item of a list, under the lock of its node: what is to become of it."""
+
+
+NODE_LOCK = "&nlru->lock"
 
 
 class LruStatus(Enum):
@@ -63,22 +67,38 @@ class ListLruOne(Structure):
 class ListLruMemcg(Structure):
     """``struct list_lru_memcg``: a cgroup's lists, by node."""
 
-    __slots__ = ("node",)
+    __slots__ = ("address", "node")
 
     def __init__(self, machine: Machine, nodes: dict[int, ListLruNode]) -> None:
         self.shadow = None
         self.node = {nid: ListLruOne(node.resource) for nid, node in nodes.items()}
-        address = machine.static_address(24 * len(nodes) + 16)
-        allocated(machine, self, "struct list_lru_memcg", "kmalloc", address, 24 * len(nodes) + 16)
-        for one in self.node.values():
-            allocated(machine, one, "struct list_lru_one", "kmalloc", address, 24)
+        size = 24 * len(nodes) + 16
+        self.address = address = machine.static_address(size)
+        # Who takes them away empties them under the lock first, and waits for readers then.
+        kept_by = KeptBy(readers=("rcu",), locks=(NODE_LOCK,))
+        ones = list(self.node.values())
+        allocated(machine, self, "struct list_lru_memcg", "kmalloc", address, size, kept_by=kept_by)
+        for number, one in enumerate(ones):
+            part_of = KeptBy(owners=lambda: (self,))
+            where = address + 16 + 24 * number
+            allocated(machine, one, "struct list_lru_one", "kmalloc", where, 24, kept_by=part_of)
 
+    @part_of_caller
+    def publish(self, machine: Machine) -> None:
+        """Others find it from here on."""
+        publish(machine, *self.node.values(), self)
+
+    @part_of_caller
+    def claim(self, machine: Machine) -> None:
+        """Nobody finds it any more who is not at it already."""
+        claim(machine, self)
+        claim(machine, *self.node.values())
+
+    @part_of_caller
     def free(self) -> None:
         """``kfree``."""
-        ones = list(self.node.values())
-        free_structure(self)
-        for one in ones:
-            free_structure(one)
+        for structure in (*self.node.values(), self):
+            free_structure(structure)
 
 
 class ListLruNode:
@@ -87,7 +107,7 @@ class ListLruNode:
     __slots__ = ("lock", "lru", "nr_items", "on", "resource")
 
     def __init__(self, machine: Machine) -> None:
-        self.lock = Spinlock(machine, "&nlru->lock")
+        self.lock = Spinlock(machine, NODE_LOCK)
         self.resource = machine.interleaver.resource("nlru->nr_items")
         self.lru = ListLruOne(self.resource)
         self.nr_items = 0
@@ -111,6 +131,7 @@ class ListLru:
 
     # --- which list
 
+    @part_of_caller
     async def from_memcg(self, nid: int, memcg: MemCgroup | None) -> ListLruOne | None:
         """The list of a cgroup on a node, as its number is now; None where there is none."""
         if not self.memcg_aware or memcg is None:
@@ -118,13 +139,14 @@ class ListLru:
         await memcg.read_kmem
         return await self.from_index(nid, memcg.kmemcg_id)
 
+    @kernel_name("list_lru_from_memcg_idx")
     async def from_index(self, nid: int, index: int) -> ListLruOne | None:
         """``list_lru_from_memcg_idx``."""
         if not self.memcg_aware or index == NO_ID:
             return self.node[nid].lru
         await self.read_xa
-        lists = self.xa.get(index)
-        return None if lists is None else lists.node[nid]
+        lists = self.machine.rcu.loaded(self.xa.get(index))
+        return None if lists is None else self.machine.rcu.loaded(lists.node[nid])
 
     def declare_change(self, nlru: ListLruNode) -> None:
         """Declare that numbers of a node change in the step being made."""
@@ -141,6 +163,7 @@ class ListLru:
         async with nlru.lock:
             return await self.add_locked(nlru, address, nid, memcg)
 
+    @part_of_caller
     async def add_locked(self, nlru: ListLruNode, address: int, nid: int, memcg: MemCgroup | None) -> bool:
         """The same, under the lock."""
         if address in nlru.on:
@@ -165,6 +188,7 @@ class ListLru:
         async with nlru.lock:
             return await self.delete_locked(nlru, address, nid, memcg)
 
+    @part_of_caller
     async def delete_locked(self, nlru: ListLruNode, address: int, nid: int, memcg: MemCgroup | None) -> bool:
         """The same, under the lock."""
         if address not in nlru.on:
@@ -247,6 +271,7 @@ class ListLru:
                     lists.free()
                 else:
                     self.xa[owner.kmemcg_id] = lists
+                    lists.publish(self.machine)
         return True
 
     async def lacks(self, memcg: MemCgroup) -> bool:

@@ -189,11 +189,12 @@ async def memcg_reparent_list_lru(
         await memcg_reparent_list_lru_node(lru, nid, index, parent, variant, maps)
     lists = await lru.take_lists(index)
     if lists is not None:
+        lists.claim(lru.machine)
 
         async def kvfree_rcu_cb() -> None:
             lists.free()
 
-        await lru.machine.rcu.call_rcu(RcuHead(kvfree_rcu_cb))
+        await lru.machine.rcu.call_rcu(RcuHead(kvfree_rcu_cb, lists.address))
 
 
 async def inherit_number(memcg: MemCgroup, parent: MemCgroup) -> None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..existence import claim, publish
 from ..memory import free_structure
 from ..rcu import RcuHead
 from ..stack import kernel_name, part_of_caller
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from ..locks import Mutex, RwSemaphore
     from ..machine import Machine
     from ..memcg import Cgroups, MemCgroup
+    from .walks import Walks
+
+    Load = Callable[[ShrinkerInfo | None], ShrinkerInfo | None]
+    """How a pointer to an info is loaded: what keeps it, or is to."""
 
 
 def round_up(number: int) -> int:
@@ -46,7 +51,9 @@ def round_up(number: int) -> int:
 
 
 class CopiedMaps:
-    """Up to 6.6."""
+    """Up to 6.6.  ``protocol`` is that of the walks, which says what keeps an info."""
+
+    protocol: Walks
 
     def __init__(self, machine: Machine, cgroups: Cgroups, failslab: FailSlab) -> None:
         self.machine = machine
@@ -55,30 +62,33 @@ class CopiedMaps:
         self.shrinker_nr_max = 0  # the writers' lock
         # kmemleak's: every info that was allocated and not freed, by address.
         self.infos: dict[int, ShrinkerInfo] = {}
-        self.free_later: Callable[[Callable[[], None]], Awaitable[None]] = self.kvfree_rcu
+        self.free_later: Callable[[int, Callable[[], None]], Awaitable[None]] = self.kvfree_rcu
 
     # --- memory
 
-    async def kvfree_rcu(self, free: Callable[[], None]) -> None:
-        """Free an info after a grace period."""
+    async def kvfree_rcu(self, address: int, free: Callable[[], None]) -> None:
+        """Free an info, which is at `address`, after a grace period."""
 
         async def kvfree_rcu_cb() -> None:
             free()
 
-        await self.machine.rcu.call_rcu(RcuHead(kvfree_rcu_cb))
+        await self.machine.rcu.call_rcu(RcuHead(kvfree_rcu_cb, address))
 
     @part_of_caller
     async def replaced(self, old: ShrinkerInfo, free: Callable[[ShrinkerInfo], None]) -> None:
         """Nobody new will find an info: have it freed when nobody can be at it any more."""
-        self.infos.pop(old.address, None)
-        await self.free_later(lambda: free(old))
+        address = old.address
+        self.infos.pop(address, None)
+        await self.free_later(address, lambda: free(old))
 
     @part_of_caller
-    def make_info(self, map_nr_max: int, units: list[ShrinkerInfoUnit], resource: Resource) -> ShrinkerInfo | None:
+    def make_info(
+        self, memcg: MemCgroup, map_nr_max: int, units: list[ShrinkerInfoUnit], resource: Resource
+    ) -> ShrinkerInfo | None:
         """``kvzalloc_node`` of an info; None where that fails."""
         if self.failslab.should_fail():
             return None
-        info = ShrinkerInfo(self.machine, map_nr_max, units, resource)
+        info = ShrinkerInfo(self.machine, map_nr_max, units, resource, self.protocol.info_kept_by(memcg))
         self.infos[info.address] = info
         return info
 
@@ -107,20 +117,27 @@ class CopiedMaps:
         """Give a cgroup its maps; false, and it has none, where memory ran out."""
         async with lock:
             for node in memcg.nodeinfo.values():
-                info = self._new(node)
+                info = self._new(memcg, node)
                 if info is None:
                     await self.free(memcg)
                     return False
-                await node.write
-                node.shrinker_info = info
+                await self._publish(node, info)
         return True
 
-    def _new(self, node: MemcgPerNode) -> ShrinkerInfo | None:
+    @part_of_caller
+    def _new(self, memcg: MemCgroup, node: MemcgPerNode) -> ShrinkerInfo | None:
         size = round_up(self.shrinker_nr_max)
-        info = self.make_info(size, [], node.resource)
+        info = self.make_info(memcg, size, [], node.resource)
         if info is not None:
-            info.units.extend(make_unit(self.machine) for _ in range(size // BITS_PER_LONG))
+            info.units.extend(make_unit(self.machine, info) for _ in range(size // BITS_PER_LONG))
         return info
+
+    @part_of_caller
+    async def _publish(self, node: MemcgPerNode, info: ShrinkerInfo) -> None:
+        units = info.units
+        await node.write
+        node.shrinker_info = info
+        publish(self.machine, info, *units)
 
     # --- an id comes
 
@@ -148,21 +165,21 @@ class CopiedMaps:
         """Replace the maps of a cgroup by larger ones."""
         for node in memcg.nodeinfo.values():
             await node.read
-            old = node.shrinker_info
+            old = self.protocol.locked(node.shrinker_info)
             if old is None:
                 return True  # not online yet
-            new = self.make_info(new_nr_max, [], node.resource)
+            new = self.make_info(memcg, new_nr_max, [], node.resource)
             if new is None:
                 return False
             for index in range(new_nr_max // BITS_PER_LONG):
-                unit = make_unit(self.machine)
+                unit = make_unit(self.machine, new)
                 if index < len(old.units):
+                    theirs = self.machine.rcu.loaded(old.units[index])
                     unit.map = ALL_BITS
-                    await old.units[index].look
-                    unit.nr_deferred[:] = old.units[index].nr_deferred
+                    await theirs.look
+                    unit.nr_deferred[:] = theirs.nr_deferred
                 new.units.append(unit)
-            await node.write
-            node.shrinker_info = new
+            await self._publish(node, new)
             await self.replaced(old, self.free_with_units)
         return True
 
@@ -172,11 +189,12 @@ class CopiedMaps:
     async def reparent_deferred(self, memcg: MemCgroup, parent: MemCgroup) -> None:
         """What was deferred for a cgroup is its parent's; under the writers' lock, or its read side."""
         for number in memcg.nodeinfo:
-            info = await self.dereference(memcg, number)
-            above = await self.dereference(parent, number)
+            info = await self.dereference(memcg, number, self.protocol.locked)
+            above = await self.dereference(parent, number, self.protocol.locked)
             if info is None or above is None:
                 continue
-            for unit, theirs in zip(info.units, above.units, strict=False):
+            for each, of_parent in zip(info.units, above.units, strict=False):
+                unit, theirs = self.machine.rcu.loaded(each), self.machine.rcu.loaded(of_parent)
                 await unit.look
                 for offset, nr in enumerate(unit.nr_deferred):
                     if nr:
@@ -187,20 +205,33 @@ class CopiedMaps:
         """A cgroup ends, or has not come online: free its maps."""
         for node in memcg.nodeinfo.values():
             await node.read
-            info = node.shrinker_info
+            info = self.machine.rcu.loaded(node.shrinker_info)
             if info is not None:
                 self.free_with_units(info)
                 await node.write
                 node.shrinker_info = None
 
+    @part_of_caller
+    def nobody_finds(self, memcg: MemCgroup) -> None:
+        """A cgroup has ended: its maps belong to who ends it."""
+        for node in memcg.nodeinfo.values():
+            info = node.shrinker_info
+            if info is not None:
+                claim(self.machine, info)
+                claim(self.machine, *info.units)
+
     # --- using them
 
     @part_of_caller
-    async def dereference(self, memcg: MemCgroup, nid: int) -> ShrinkerInfo | None:
-        """The present info: under RCU, or what else keeps it."""
+    async def dereference(self, memcg: MemCgroup, nid: int, load: Load) -> ShrinkerInfo | None:
+        """The present info, as `load` may find it."""
         node: MemcgPerNode = memcg.nodeinfo[nid]
         await node.read
-        return node.shrinker_info
+        return load(node.shrinker_info)
+
+    @part_of_caller
+    def _unit(self, info: ShrinkerInfo, shrinker_id: int) -> ShrinkerInfoUnit:
+        return self.machine.rcu.loaded(info.units[shrinker_id // BITS_PER_LONG])
 
     @kernel_name("set_shrinker_bit")
     async def set_bit(self, memcg: MemCgroup | None, nid: int, shrinker_id: int) -> None:
@@ -208,27 +239,29 @@ class CopiedMaps:
         if shrinker_id < 0 or memcg is None or memcg.parent is None:
             return
         async with self.machine.rcu.reader():
-            info = await self.dereference(memcg, nid)
+            info = await self.dereference(memcg, nid, self.machine.rcu.dereference)
             if info is None:
                 self.machine.null_dereference("map_nr_max", write=False)
             if shrinker_id >= info.map_nr_max:
                 self.machine.printk("warning", f"WARNING: set_shrinker_bit: id {shrinker_id} is beyond the map")
                 return
-            await info.units[shrinker_id // BITS_PER_LONG].set_bit(shrinker_id % BITS_PER_LONG)
+            await self._unit(info, shrinker_id).set_bit(shrinker_id % BITS_PER_LONG)
 
+    @kernel_name("xchg_nr_deferred_memcg")
     async def xchg_nr_deferred(self, memcg: MemCgroup, nid: int, shrinker_id: int) -> int:
         """Take what was deferred for a cgroup."""
-        info = await self.dereference(memcg, nid)
+        info = await self.dereference(memcg, nid, self.protocol.in_map)
         if info is None:
             return 0
-        return await info.units[shrinker_id // BITS_PER_LONG].xchg_deferred(shrinker_id % BITS_PER_LONG)
+        return await self._unit(info, shrinker_id).xchg_deferred(shrinker_id % BITS_PER_LONG)
 
+    @kernel_name("add_nr_deferred_memcg")
     async def add_nr_deferred(self, nr: int, memcg: MemCgroup, nid: int, shrinker_id: int) -> int:
         """Put back what was not done for it; what there is now."""
-        info = await self.dereference(memcg, nid)
+        info = await self.dereference(memcg, nid, self.protocol.in_map)
         if info is None:
             return nr
-        return await info.units[shrinker_id // BITS_PER_LONG].add_deferred(nr, shrinker_id % BITS_PER_LONG)
+        return await self._unit(info, shrinker_id).add_deferred(nr, shrinker_id % BITS_PER_LONG)
 
 
 class SharedUnits(CopiedMaps):
@@ -245,7 +278,8 @@ class SharedUnits(CopiedMaps):
             free_structure(unit)
         self.free_info(info)
 
-    def _fill(self, info: ShrinkerInfo) -> bool:
+    @part_of_caller
+    def _fill(self, memcg: MemCgroup, info: ShrinkerInfo) -> bool:
         """Add the units that are missing (``shrinker_unit_alloc``); false, and none added, where memory ran out."""
         first = len(info.units)
         for _ in range(first, info.map_nr_max // BITS_PER_LONG):
@@ -254,7 +288,7 @@ class SharedUnits(CopiedMaps):
                     free_structure(unit)
                 del info.units[first:]
                 return False
-            info.units.append(make_unit(self.machine))
+            info.units.append(make_unit(self.machine, memcg))
         return True
 
     @kernel_name("alloc_shrinker_info")
@@ -266,16 +300,16 @@ class SharedUnits(CopiedMaps):
             await self.free(memcg)
         return done
 
+    @part_of_caller
     async def _publish_all(self, memcg: MemCgroup) -> bool:
         for node in memcg.nodeinfo.values():
-            info = self.make_info(self.shrinker_nr_max, [], node.resource)
+            info = self.make_info(memcg, self.shrinker_nr_max, [], node.resource)
             if info is None:
                 return False
-            if not self._fill(info):
+            if not self._fill(memcg, info):
                 self.not_published(info)
                 return False
-            await node.write
-            node.shrinker_info = info
+            await self._publish(node, info)
         return True
 
     def not_published(self, info: ShrinkerInfo) -> None:
@@ -286,19 +320,18 @@ class SharedUnits(CopiedMaps):
         """Replace the arrays of a cgroup by larger ones that point to the same units."""
         for node in memcg.nodeinfo.values():
             await node.read
-            old = node.shrinker_info
+            old = self.protocol.locked(node.shrinker_info)
             if old is None:
                 return True  # not online yet
             if new_nr_max <= old.map_nr_max:
                 continue  # by an attempt that failed later
-            new = self.make_info(new_nr_max, list(old.units), node.resource)
+            new = self.make_info(memcg, new_nr_max, list(old.units), node.resource)
             if new is None:
                 return False
-            if not self._fill(new):
+            if not self._fill(memcg, new):
                 self.free_info(new)
                 return False
-            await node.write
-            node.shrinker_info = new
+            await self._publish(node, new)
             await self.replaced(old, self.free_info)
         return True
 
@@ -307,7 +340,7 @@ class SharedUnits(CopiedMaps):
         """Units, array, and only then the pointer to it."""
         for node in memcg.nodeinfo.values():
             await node.read
-            info = node.shrinker_info
+            info = self.machine.rcu.loaded(node.shrinker_info)
             if info is not None:
                 self.free_with_units(info)
             await node.write

@@ -18,14 +18,18 @@ from ...actors import COND_RESCHED, Access, KernelThread, Mailbox, Message
 from ..gfp import GFP_KERNEL
 from ..stack import kernel_name
 from .arithmetic import DEF_PRIORITY
-from .iterate import mem_cgroup_iter
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ...actors import Actor, Cpu
     from ..machine import Machine
-    from ..memcg import MemCgroup
+    from ..memcg import Cgroups, MemCgroup
     from ..memcg.page_counter import PageCounter
     from .shrinkers import Shrinkers
+
+    CgroupWalk = Callable[[Cgroups, MemCgroup | None, MemCgroup | None], Awaitable[MemCgroup | None]]
+    """Seam: the cgroup after another, at or below a root; None behind the last one."""
 
 SWAP_CLUSTER_MAX = 32
 """Pages that a reclaimer wants at least (``SWAP_CLUSTER_MAX``)."""
@@ -34,8 +38,9 @@ SWAP_CLUSTER_MAX = 32
 class Reclaim:
     """Reclaim of one machine.  ``reclaimed`` counts, for each reclaimer that is at it, the pages it has freed."""
 
-    def __init__(self, machine: Machine, shrinkers: Shrinkers) -> None:
+    def __init__(self, machine: Machine, shrinkers: Shrinkers, cgroup_walk: CgroupWalk) -> None:
         self.machine = machine
+        self.cgroup_walk = cgroup_walk
         self.shrinkers = shrinkers
         self.reclaimed: dict[Actor, int] = {}
         self.memcgs: dict[PageCounter, MemCgroup] = {}  # whose counter it is
@@ -66,11 +71,11 @@ class Reclaim:
         if cgroups is None:
             return await shrink_slab(gfp, nid, None, priority)
         freed = 0
-        memcg = await mem_cgroup_iter(cgroups, target, None)
+        memcg = await self.cgroup_walk(cgroups, target, None)
         while memcg is not None:
             await COND_RESCHED
             freed += await shrink_slab(gfp, nid, memcg, priority)
-            memcg = await mem_cgroup_iter(cgroups, target, memcg)
+            memcg = await self.cgroup_walk(cgroups, target, memcg)
         return freed
 
     @kernel_name("drop_slab")
@@ -126,11 +131,11 @@ class Reclaim:
     async def reclaim_for_counter(self, counter: PageCounter, gfp: int, pages: int) -> int:
         """A cgroup is at its limit; progress is also what room there is below it now (``mem_cgroup_margin``)."""
         memcg = self.memcgs.get(counter)
-        if memcg is None or not await memcg.css.tryget():
+        if memcg is None or not await memcg.css.hold():
             return 0
         freed = await self.try_to_free_mem_cgroup_pages(memcg, pages, gfp)
         room = await counter.read_max() - await counter.read()
-        await memcg.css.put()
+        await memcg.css.let_go()
         return freed or (room if room >= pages else 0)
 
     def wakeup_kswapd(self, nid: int, order: int, highest_zone: int) -> None:

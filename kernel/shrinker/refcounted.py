@@ -10,18 +10,21 @@ class                        from            what
 `Refcounted`                 50d09da8e119    both; the lock, a mutex now, is for writers only
 `RefcountedPutAlways`        7.2             and a shrinker that is skipped because kernel memory is not accounted
                                              has its bit cleared and its reference put (M36)
+`PutBeforeNext`              never sent      what the order of RCU and putting is good for
+`DeferredWithoutRcu`         never sent      what the RCU readers inside of do_shrink_slab() are good for
 ============================ =============== ======================================================================
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from ...actors import COND_RESCHED
+from ..existence import claim
 from ..locks import Mutex, Together
 from ..memory import free_structure
 from ..rcu import RcuHead
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 from .arithmetic import SHRINK_EMPTY
 from .info import BITS_PER_LONG
 from .rwsem import RwsemShrinkers
@@ -35,11 +38,13 @@ if TYPE_CHECKING:
     from .maps import CopiedMaps
     from .registry import Registry
 
+T = TypeVar("T")
+
 
 class _References(Walks):
     """What the two steps of the series share."""
 
-    lock: Any
+    readers = ("rcu",)
 
     @kernel_name("shrinker_alloc")
     async def alloc(self, shrinker: Shrinker) -> bool:
@@ -63,9 +68,11 @@ class _References(Walks):
     @kernel_name("shrinker_free")
     async def free(self, shrinker: Shrinker) -> None:
         """Wait until nobody asks it, take it off, and free it when nobody can stand at it any more."""
+        claim(self.machine, shrinker)
         if shrinker.flags & SHRINKER_REGISTERED:
             await shrinker.put()
             await shrinker.done.wait()
+            claim(self.machine, shrinker)  # who has put the last reference is done with it
         async with self.lock:
             if shrinker.flags & SHRINKER_REGISTERED:
                 await self.registry.list_del(shrinker)
@@ -77,24 +84,30 @@ class _References(Walks):
         async def shrinker_free_rcu_cb() -> None:
             free_structure(shrinker)
 
-        await self.machine.rcu.call_rcu(RcuHead(shrinker_free_rcu_cb))
+        await self.machine.rcu.call_rcu(RcuHead(shrinker_free_rcu_cb, shrinker.address))
 
+    @part_of_caller
     async def walk_all(self, gfp: int, nid: int, memcg: MemCgroup | None, priority: int) -> int:
         """The walk over all: a reference for as long as one is asked, RCU for as long as its next is read."""
         rcu, registry, freed = self.machine.rcu, self.registry, 0
         await rcu.read_lock()
-        shrinker = await registry.next_of(None)
+        shrinker = await registry.next_of(None, rcu.dereference)
         while shrinker is not None:
             if await shrinker.try_get():
                 await rcu.read_unlock()
                 answer = await self.do_shrink_slab(ShrinkControl(gfp, nid, memcg), shrinker, priority)
                 freed += 0 if answer == SHRINK_EMPTY else answer
-                await rcu.read_lock()
-                await shrinker.put()
-            shrinker = await registry.next_of(shrinker)
+                await self.to_next(shrinker)
+            shrinker = await registry.next_of(shrinker, rcu.dereference)
         await rcu.read_unlock()
         await COND_RESCHED
         return freed
+
+    @part_of_caller
+    async def to_next(self, shrinker: Shrinker) -> None:
+        """Be an RCU reader again while the reference is still there: what is next is read afterwards."""
+        await self.machine.rcu.read_lock()
+        await shrinker.put()
 
 
 class RefcountedGlobalWalk(_References, RwsemShrinkers):
@@ -113,7 +126,12 @@ class Refcounted(_References):
 
     def __init__(self, machine: Machine, registry: Registry, cgroups: Cgroups | None, maps: CopiedMaps | None) -> None:
         super().__init__(machine, registry, cgroups, maps)
-        self.lock = Mutex(machine, "shrinker_mutex")
+        self.lock: Mutex = Mutex(machine, "shrinker_mutex")
+
+    @part_of_caller
+    def in_map(self, pointer: T) -> T:
+        """Under RCU."""
+        return self.machine.rcu.dereference(pointer)
 
     def map_section(self) -> Together:
         """RCU keeps the array that leads to the unit; the unit stays with the cgroup."""
@@ -140,8 +158,10 @@ class Refcounted(_References):
         freed = index = 0
         while True:
             await rcu.read_lock()
-            info = await maps.dereference(memcg, nid)
-            unit = info.units[index] if info is not None and index < info.map_nr_max // BITS_PER_LONG else None
+            info = await maps.dereference(memcg, nid, self.in_map)
+            unit = None
+            if info is not None and index < info.map_nr_max // BITS_PER_LONG:
+                unit = rcu.loaded(info.units[index])
             await rcu.read_unlock()
             if unit is None:
                 return freed
@@ -151,6 +171,7 @@ class Refcounted(_References):
                 offset = await unit.next_bit(offset + 1)
             index += 1
 
+    @part_of_caller
     async def ask(self, sc: ShrinkControl, unit: ShrinkerInfoUnit, number: int, priority: int) -> int:
         """One whose bit is set; the bit of one that gives no reference, whatever the reason, is cleared (M38)."""
         rcu = self.machine.rcu
@@ -168,13 +189,33 @@ class Refcounted(_References):
         await shrinker.put()
         return freed
 
+    @part_of_caller
     async def skipped(self, shrinker: Shrinker, unit: ShrinkerInfoUnit, number: int) -> None:
         """A shrinker was found that is not to be asked: go on to the next, with the reference (M36)."""
+
+
+class PutBeforeNext(Refcounted):
+    """Never sent: the walk over all puts its reference before it is an RCU reader again."""
+
+    @part_of_caller
+    async def to_next(self, shrinker: Shrinker) -> None:
+        """Between the two nothing keeps the shrinker, and so its next is anything."""
+        await shrinker.put()
+        await self.machine.rcu.read_lock()
+
+
+class DeferredWithoutRcu(Refcounted):
+    """Never sent: deferred counts are looked up without RCU, since the walk holds a cgroup."""
+
+    def map_section(self) -> Together:
+        """Nothing keeps the array that leads to the unit."""
+        return Together()
 
 
 class RefcountedPutAlways(Refcounted):
     """7.2."""
 
+    @part_of_caller
     async def skipped(self, shrinker: Shrinker, unit: ShrinkerInfoUnit, number: int) -> None:
         """Its bit is of no use; give the reference back."""
         await unit.clear_bit(number % BITS_PER_LONG)

@@ -10,8 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors import Op, OpKind
+from ..stack import part_of_caller
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..fault import FailSlab
     from ..machine import Machine
     from .shrinker import Shrinker
@@ -41,32 +44,37 @@ class Registry:
     async def list_add_tail(self, shrinker: Shrinker) -> None:
         """Put a shrinker at the end."""
         await self.write_list
+        loaded = self._machine.rcu.loaded
         shrinker.next = None
-        last = self.first
+        last = loaded(self.first)
         if last is None:
             self.first = shrinker
             return
-        while last.next is not None:
-            last = last.next
+        while (further := last.next) is not None:
+            last = loaded(further)
         last.next = shrinker
 
     async def list_del(self, shrinker: Shrinker) -> None:
         """Take a shrinker off; who stands at it still finds the next."""
         await self.write_list
+        loaded = self._machine.rcu.loaded
         if self.first is shrinker:
             self.first = shrinker.next
             return
-        before = self.first
+        before = loaded(self.first)
         while before is not None and before.next is not shrinker:
-            before = before.next
+            before = loaded(before.next)
         if before is None:
             self._machine.kernel_bug(f"list_del corruption: shrinker {shrinker.name} is not on shrinker_list")
         before.next = shrinker.next
 
-    async def next_of(self, shrinker: Shrinker | None) -> Shrinker | None:
-        """The one behind `shrinker`, or the first."""
+    @part_of_caller
+    async def next_of(
+        self, shrinker: Shrinker | None, load: Callable[[Shrinker | None], Shrinker | None]
+    ) -> Shrinker | None:
+        """The one behind `shrinker`, or the first, as `load` may find it."""
         await self.read_list
-        return self.first if shrinker is None else shrinker.next
+        return load(self.first if shrinker is None else shrinker.next)
 
     # --- ids
 
@@ -87,4 +95,4 @@ class Registry:
     async def idr_find(self, number: int) -> Shrinker | None:
         """Whose id it is."""
         await self.read_idr
-        return self.idr.get(number)
+        return self._machine.rcu.loaded(self.idr.get(number))

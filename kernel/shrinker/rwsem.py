@@ -13,12 +13,13 @@ shrinker's own (shrink_slab() of that time, from memory).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ...actors import COND_RESCHED, Op, OpKind
+from ..existence import claim
 from ..locks import RwSemaphore, Together
 from ..memory import free_structure
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 from .arithmetic import SHRINK_EMPTY
 from .info import BITS_PER_LONG
 from .shrinker import SHRINKER_MEMCG_AWARE, SHRINKER_REGISTERED, ShrinkControl, Shrinker
@@ -31,14 +32,21 @@ if TYPE_CHECKING:
     from .maps import CopiedMaps
     from .registry import Registry
 
+T = TypeVar("T")
+
 
 class RwsemShrinkers(Walks):
     """Up to 6.6."""
 
     def __init__(self, machine: Machine, registry: Registry, cgroups: Cgroups | None, maps: CopiedMaps | None) -> None:
         super().__init__(machine, registry, cgroups, maps)
-        self.lock = RwSemaphore(machine, "shrinker_rwsem")
+        self.lock: RwSemaphore = RwSemaphore(machine, "shrinker_rwsem")
         self._look_at_lock = Op(OpKind.READ, self.lock.resource)
+
+    @part_of_caller
+    def in_map(self, pointer: T) -> T:
+        """Under the lock (``shrinker_info_protected``)."""
+        return self.locked(pointer)
 
     def map_section(self) -> Together:
         """The walk holds the lock."""
@@ -71,10 +79,12 @@ class RwsemShrinkers(Walks):
     @kernel_name("unregister_shrinker")
     async def free(self, shrinker: Shrinker) -> None:
         """Take it off, when no reclaimer is at it; one that was never registered too."""
+        claim(self.machine, shrinker)
         async with self.lock:
             await self.unlink(shrinker)
         free_structure(shrinker)
 
+    @part_of_caller
     async def unlink(self, shrinker: Shrinker) -> None:
         """Off the list and out of the idr, under the write side."""
         if shrinker.flags & SHRINKER_REGISTERED:
@@ -105,14 +115,14 @@ class RwsemShrinkers(Walks):
             return await self.shrink_slab_memcg(gfp, nid, memcg, priority)
         freed = 0
         if await self.may_walk():
-            shrinker = await self.registry.next_of(None)
+            shrinker = await self.registry.next_of(None, self.machine.rcu.loaded)
             while shrinker is not None:
                 answer = await self.do_shrink_slab(ShrinkControl(gfp, nid, memcg), shrinker, priority)
                 freed += 0 if answer == SHRINK_EMPTY else answer
                 if await self.is_contended():
                     freed = freed or 1
                     break
-                shrinker = await self.registry.next_of(shrinker)
+                shrinker = await self.registry.next_of(shrinker, self.machine.rcu.loaded)
             await self.lock.up_read()
         await COND_RESCHED
         return freed
@@ -123,16 +133,17 @@ class RwsemShrinkers(Walks):
         maps = self.maps
         if maps is None or not await self.is_online(memcg) or not await self.may_walk():
             return 0
-        info = await maps.dereference(memcg, nid)
+        info = await maps.dereference(memcg, nid, self.in_map)
         freed = 0 if info is None else await self.walk_map(info, ShrinkControl(gfp, nid, memcg), priority)
         await self.lock.up_read()
         return freed
 
+    @part_of_caller
     async def walk_map(self, info: ShrinkerInfo, sc: ShrinkControl, priority: int) -> int:
         """Ask whose bit is set, unless it is only preallocated; a bit of nobody is cleared."""
         freed, start, end = 0, 0, self.map_end(info)
         while start < end:
-            unit = info.units[start // BITS_PER_LONG]
+            unit = self.machine.rcu.loaded(info.units[start // BITS_PER_LONG])
             offset = await unit.next_bit(start % BITS_PER_LONG)
             if offset is None:
                 start = (start // BITS_PER_LONG + 1) * BITS_PER_LONG
@@ -176,7 +187,7 @@ class AskAll(RwsemShrinkers):
             return 0
         freed = 0
         if await self.may_walk():
-            shrinker = await self.registry.next_of(None)
+            shrinker = await self.registry.next_of(None, self.machine.rcu.loaded)
             while shrinker is not None:
                 if shrinker.flags & SHRINKER_MEMCG_AWARE:
                     answer = await self.do_shrink_slab(ShrinkControl(gfp, nid, memcg), shrinker, priority)
@@ -184,6 +195,6 @@ class AskAll(RwsemShrinkers):
                 if await self.is_contended():
                     freed = freed or 1
                     break
-                shrinker = await self.registry.next_of(shrinker)
+                shrinker = await self.registry.next_of(shrinker, self.machine.rcu.loaded)
             await self.lock.up_read()
         return freed

@@ -12,12 +12,14 @@ from ...actors import Access, Op, OpKind
 from ..locks import Completion
 from ..memory import Structure, allocated
 from ..refcount import Refcount
+from ..stack import kernel_name, part_of_caller
 from .arithmetic import DEFAULT_SEEKS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ...actors import Resource
+    from ..existence import KeptBy
     from ..machine import Machine
     from ..memcg import MemCgroup
 
@@ -50,7 +52,7 @@ class ShrinkControl:
 
 
 class Shrinker(Structure):
-    """One shrinker; ``private_data`` is the owner's."""
+    """One shrinker; ``private_data`` is the owner's, ``kept_by`` the protocol's promise."""
 
     __slots__ = (
         "_machine",
@@ -85,6 +87,7 @@ class Shrinker(Structure):
         seeks: int = DEFAULT_SEEKS,
         batch: int = 0,
         private_data: object = None,
+        kept_by: KeptBy | None = None,
     ) -> None:
         self.shadow = None
         # Constant.
@@ -107,8 +110,8 @@ class Shrinker(Structure):
         # Atomic.
         self.refcount = Refcount(machine, f"shrinker->refcount {name}")
         self.nr_deferred: dict[int, int] = {}  # by node; unused where the counts are in the maps of cgroups
-        self.done = Completion(machine, f"shrinker->done {name}")
-        allocated(machine, self, "struct shrinker", "kmalloc-192", self.address, STRUCT_SIZE)
+        self.done = Completion(machine, f"shrinker->done {name}", lock_class="&shrinker->done")
+        allocated(machine, self, "struct shrinker", "kmalloc-192", self.address, STRUCT_SIZE, kept_by=kept_by)
 
     def resources(self) -> tuple[Resource, ...]:
         """What those declare who use it."""
@@ -119,6 +122,7 @@ class Shrinker(Structure):
         """A look at the flags."""
         return Op(OpKind.READ, self.state)
 
+    @part_of_caller
     def changes(self) -> None:
         """Declare, under the writers' lock, that the flags change in the step being made."""
         touch = self._machine.interleaver.touch
@@ -130,6 +134,7 @@ class Shrinker(Structure):
     def _deferred(self) -> Op:
         return Op(OpKind.UPDATE, self.state)
 
+    @part_of_caller
     async def xchg_nr_deferred(self, nid: int) -> int:
         """Take what was deferred on a node."""
         await self._deferred()
@@ -137,6 +142,7 @@ class Shrinker(Structure):
         self.nr_deferred[nid] = 0
         return nr
 
+    @part_of_caller
     async def add_nr_deferred(self, nr: int, nid: int) -> int:
         """Put back what was not done; what there is now."""
         await self._deferred()
@@ -150,10 +156,12 @@ class Shrinker(Structure):
         await Op(OpKind.WRITE, self.state)
         self.refcount.set(value)
 
+    @kernel_name("shrinker_try_get")
     async def try_get(self) -> bool:
         """Take a reference unless there is none (``shrinker_try_get``)."""
         return await self.refcount.inc_not_zero()
 
+    @kernel_name("shrinker_put")
     async def put(self) -> None:
         """Give a reference back; with the last one whoever frees the shrinker goes on (``shrinker_put``)."""
         if await self.refcount.dec_and_test():

@@ -107,6 +107,7 @@ class Shrinkers:
     async def css_free(self, memcg: MemCgroup) -> None:
         """A cgroup ends, a grace period after its last reference was put."""
         if self.maps is not None:
+            self.maps.nobody_finds(memcg)
             await self.maps.free(memcg)
         if self.machine.reclaim is not None:
             self.machine.reclaim.memcgs.pop(memcg.memory, None)
@@ -136,6 +137,7 @@ class Shrinkers:
             taken = name in self.supers
             if not taken:
                 self.supers[name] = sb
+                sb.active += kind.late_ns is not None
         if taken:
             await self._kill(sb, cache)
             return -EBUSY
@@ -143,6 +145,7 @@ class Shrinkers:
             if kind.late_ns:
                 await self.machine.current.sleep(kind.late_ns)
             await self.protocol.register(sb.shrinker)
+            await self.put_super(sb)
         self.machine.count("mounts")
         return 0
 
@@ -159,6 +162,7 @@ class Shrinkers:
             seeks=kind.seeks,
             batch=kind.batch,
             private_data=sb,
+            kept_by=self.protocol.kept_by,
         )
         if not await self.protocol.alloc(sb.shrinker):
             free_structure(sb.shrinker)
@@ -191,6 +195,7 @@ class Shrinkers:
             for index in list(lru.xa):
                 lists = await lru.take_lists(index)
                 if lists is not None:
+                    lists.claim(self.machine)
                     lists.free()
 
     @kernel_name("path_umount")

@@ -9,13 +9,14 @@ call_srcu(): a deferred count that is put into an old map while it is copied is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ...actors import COND_RESCHED, Op, OpKind
+from ..existence import claim
 from ..locks import Together
 from ..memory import free_structure
 from ..rcu import RcuHead
-from ..stack import kernel_name
+from ..stack import kernel_name, part_of_caller
 from .arithmetic import SHRINK_EMPTY
 from .rwsem import RwsemShrinkers
 from .shrinker import ShrinkControl, Shrinker
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
     from .maps import CopiedMaps
     from .registry import Registry
 
+T = TypeVar("T")
+
 
 class SrcuGlobalWalk(RwsemShrinkers):
     """f95bdb700bc6: the walk over all."""
+
+    readers = ("shrinker_srcu",)
 
     def __init__(self, machine: Machine, registry: Registry, cgroups: Cgroups | None, maps: CopiedMaps | None) -> None:
         super().__init__(machine, registry, cgroups, maps)
@@ -44,6 +49,7 @@ class SrcuGlobalWalk(RwsemShrinkers):
     @kernel_name("unregister_shrinker")
     async def free(self, shrinker: Shrinker) -> None:
         """Take it off, and wait until no reclaimer can be at it."""
+        claim(self.machine, shrinker)
         async with self.lock:
             await self.unlink(shrinker)
         await self._next_generation
@@ -58,14 +64,14 @@ class SrcuGlobalWalk(RwsemShrinkers):
             return await self.shrink_slab_memcg(gfp, nid, memcg, priority)
         freed, generation = 0, await self.begin()
         index = await self.srcu.read_lock()
-        shrinker = await self.registry.next_of(None)
+        shrinker = await self.registry.next_of(None, self.srcu.dereference)
         while shrinker is not None:
             answer = await self.do_shrink_slab(ShrinkControl(gfp, nid, memcg), shrinker, priority)
             freed += 0 if answer == SHRINK_EMPTY else answer
             if await self.begin() != generation:
                 freed = freed or 1
                 break
-            shrinker = await self.registry.next_of(shrinker)
+            shrinker = await self.registry.next_of(shrinker, self.srcu.dereference)
         await self.srcu.read_unlock(index)
         await COND_RESCHED
         return freed
@@ -79,20 +85,27 @@ class SrcuGlobalWalk(RwsemShrinkers):
 class SrcuWalks(SrcuGlobalWalk):
     """caa05325c912: the walk over a map too."""
 
+    map_readers = ("rcu", "shrinker_srcu")
+
     def __init__(self, machine: Machine, registry: Registry, cgroups: Cgroups | None, maps: CopiedMaps | None) -> None:
         super().__init__(machine, registry, cgroups, maps)
         if maps is not None:
             maps.free_later = self._call_srcu
 
-    async def _call_srcu(self, free: Callable[[], None]) -> None:
+    async def _call_srcu(self, address: int, free: Callable[[], None]) -> None:
         async def shrinker_info_srcu_cb() -> None:
             # Who sets bits is a reader of RCU, not of this domain.
-            await self.machine.rcu.call_rcu(RcuHead(kvfree))
+            await self.machine.rcu.call_rcu(RcuHead(kvfree, address))
 
         async def kvfree() -> None:
             free()
 
-        await self.srcu.call(RcuHead(shrinker_info_srcu_cb))
+        await self.srcu.call(RcuHead(shrinker_info_srcu_cb, address))
+
+    @part_of_caller
+    def in_map(self, pointer: T) -> T:
+        """As a reader (``srcu_dereference``)."""
+        return self.srcu.dereference(pointer)
 
     def reparenting(self) -> Together:
         """Nobody else changes maps meanwhile."""
@@ -105,7 +118,7 @@ class SrcuWalks(SrcuGlobalWalk):
         if maps is None or not await self.is_online(memcg):
             return 0
         index = await self.srcu.read_lock()
-        info = await maps.dereference(memcg, nid)
+        info = await maps.dereference(memcg, nid, self.in_map)
         freed = 0
         if info is not None:
             freed = await self.walk_map(info, ShrinkControl(gfp, nid, memcg), priority)

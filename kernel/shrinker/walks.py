@@ -6,9 +6,10 @@ shrinkers are found and kept alive; see the package.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from ...actors import COND_RESCHED
+from ..existence import KeptBy
 from ..stack import kernel_name, part_of_caller
 from .arithmetic import SHRINK_EMPTY, SHRINK_STOP, next_deferred, next_scan, plan
 from .info import BITS_PER_LONG
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .maps import CopiedMaps
     from .registry import Registry
 
+T = TypeVar("T")
+
 
 class ShrinkerProtocol(Protocol):
     """Seam: how shrinkers come, are asked, and go."""
@@ -31,6 +34,11 @@ class ShrinkerProtocol(Protocol):
     @property
     def lock(self) -> Mutex | RwSemaphore:
         """The writers' lock."""
+        ...
+
+    @property
+    def kept_by(self) -> KeptBy:
+        """What keeps a shrinker."""
         ...
 
     async def alloc(self, shrinker: Shrinker) -> bool:
@@ -55,16 +63,47 @@ class ShrinkerProtocol(Protocol):
 
 
 class Walks:
-    """Asking."""
+    """Asking.
+
+    ``readers`` are the flavours of RCU whose readers keep a shrinker, ``map_readers`` those whose readers keep an info.
+    """
 
     uses_maps: ClassVar[bool] = True
     """Whether it is looked up in a map who may have something for a cgroup."""
+    readers: ClassVar[tuple[str, ...]] = ()
+    map_readers: ClassVar[tuple[str, ...]] = ("rcu",)
+
+    lock: Mutex | RwSemaphore
 
     def __init__(self, machine: Machine, registry: Registry, cgroups: Cgroups | None, maps: CopiedMaps | None) -> None:
         self.machine = machine
         self.registry = registry
         self.cgroups = cgroups
         self.maps = maps
+        if maps is not None:
+            maps.protocol = self
+
+    # --- what keeps what
+
+    @property
+    def kept_by(self) -> KeptBy:
+        """A shrinker: a walk that may be at it, and the lock, which is needed to take it away."""
+        return KeptBy(readers=self.readers, locks=(self.lock.name,))
+
+    def info_kept_by(self, memcg: MemCgroup) -> KeptBy:
+        """An info: the same, against being replaced; it ends with its cgroup, whoever is a reader or has the lock."""
+        return KeptBy(readers=self.map_readers, locks=(self.lock.name,), inside=lambda: (memcg,))
+
+    @part_of_caller
+    def locked(self, pointer: T) -> T:
+        """`pointer`, loaded under the writers' lock (``rcu_dereference_protected``)."""
+        held = self.machine.running in self.lock.holders()
+        return self.machine.rcu.dereference_protected(pointer, held=held)
+
+    @part_of_caller
+    def in_map(self, pointer: T) -> T:
+        """`pointer` to an info, loaded by a walk."""
+        raise NotImplementedError
 
     # --- one shrinker
 
@@ -136,6 +175,7 @@ class Walks:
         await memcg.read_kmem
         return memcg.online
 
+    @part_of_caller
     async def shrink_bit(
         self, sc: ShrinkControl, shrinker: Shrinker, unit: ShrinkerInfoUnit, number: int, priority: int
     ) -> int:
@@ -154,6 +194,7 @@ class Walks:
 
     # --- coming and going
 
+    @part_of_caller
     async def alloc_id(self, shrinker: Shrinker) -> bool:
         """An id and room for it in all maps, under the writers' lock; false where memory ran out."""
         maps = self.maps

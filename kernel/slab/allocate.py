@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..locks.base import might_alloc
 from ..pages import GFP_KERNEL, GFP_NOWARN, NUMA_NO_NODE
 from ..stack import kernel_name
 from .cache import NIL
@@ -40,6 +41,8 @@ async def kmem_cache_alloc(slub: Slub, cache: KmemCache, gfp: int = GFP_KERNEL) 
     if slub.detour is not None and (cache.flags & SLAB_ACCOUNT or gfp & slub.detour_gfp):
         return await slub.detour.kmem_cache_alloc(cache, gfp, NUMA_NO_NODE)
     interleaver = slub.interleaver
+    if slub.trace_sleep.fire is not None and interleaver.running.in_atomic():
+        might_alloc(slub.machine, gfp, "slab_pre_alloc_hook")
     c = cache.cpu_slab.get(interleaver.running.cpu_id)
     if c is not None and (index := c.freelist) != NIL:
         slab: Slab = c.slab  # type: ignore[assignment]  # a free list is a slab's
@@ -77,6 +80,7 @@ def _detour(slub: Slub, cache: KmemCache, gfp: int) -> Detour | None:
 
 async def slab_alloc_node(slub: Slub, cache: KmemCache, gfp: int, node: int) -> int | None:
     """Allocate from just this cache, whoever it is for."""
+    might_alloc(slub.machine, gfp, "slab_pre_alloc_hook")
     address = await slub.variants.fast_path.alloc_node(slub, cache, gfp, node)
     if address is None:
         return None
@@ -202,6 +206,7 @@ async def kmem_cache_alloc_bulk(
     from .free import kmem_cache_free_bulk  # freeing builds on allocating
 
     machine = slub.machine
+    might_alloc(machine, gfp, "slab_pre_alloc_hook")
     thread = machine.running
     addresses: list[int] = []
     thread.preempt_disable()

@@ -47,6 +47,7 @@ class Slub:
         self.kasan = machine.kasan
         self.trace_alloc = machine.tracepoints.kmem_cache_alloc
         self.trace_free = machine.tracepoints.kmem_cache_free
+        self.trace_sleep = machine.tracepoints.might_sleep
         self.variants = kernel
         self.tunables = tunables
         self.slab_mutex = Mutex(machine, "slab_mutex")

@@ -15,6 +15,7 @@ from ...actors import Access
 from ...actors.signal import Signal
 from ...actors.work_queue import Flusher
 from ...actors.worker_pool import Barrier
+from ..locks.base import might_sleep
 from ..sanitizers.workqueue_report import flush_dependency
 from ..stack import kernel_name
 from .queue import WQ_LEGACY, WQ_MEM_RECLAIM, Workqueue
@@ -65,6 +66,7 @@ class Flushing:
     async def wait_for_instance(self, work: WorkItem, *, cancelling: bool = False) -> bool:
         """`flush_work`, also for who has taken the item's pending bit to cancel it."""
         self._pass_lock_map(work.lock_name, work.address)
+        might_sleep(self._machine, "start_flush_work")
         await work.look
         barrier = self._start_flush_work(work, cancelling=cancelling)
         if barrier is None:

@@ -6,20 +6,25 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from slubloom.kernel.sanitizers.lockdep import Lockdep
+from slubloom.kernel.sanitizers.lockdep_crossrelease import CrossRelease
 from slubloom.kernel.sanitizers.lockdep_probes import lockdep_probes
 from slubloom.kernel.sanitizers.lockdep_report import report_text
 from slubloom.kernel.sanitizers.lockdep_splat import read_splats, rederive, scenario_of
 from slubloom.traces import TraceError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slubloom.kernel.sanitizers.lockdep_findings import Report
-    from slubloom.traces import TraceReader
+    from slubloom.traces import Probe, TraceReader
 
 CHECK_SCHEMA = "slubloom-check/1"
 
 
-def check_lockdep(reader: TraceReader) -> tuple[list[Report], int]:
+def check_lockdep(reader: TraceReader, *, crossrelease: bool = False) -> tuple[list[Report], int]:
     """Run lockdep over all records; what it finds, and how many acquisitions it has seen.
+
+    With `crossrelease` it also looks at what completions depend on.
 
     Raises:
         TraceError: the trace has no lock events to check.
@@ -27,17 +32,24 @@ def check_lockdep(reader: TraceReader) -> tuple[list[Report], int]:
     found: list[Report] = []
     wait_types: dict[str, str] = {}
     lockdep = Lockdep(found.append, wait_types=wait_types)
-    probes = lockdep_probes(lockdep)
-    probes["lock:lock_class"] = lambda record: wait_types.__setitem__(record[5], record[6])
-    listening = {number: probes[spec.full_name] for number, spec in reader.specs.items() if spec.full_name in probes}
+
+    def learn(record: tuple[Any, ...]) -> None:
+        wait_types[record[5]] = record[6]
+
+    tables: list[Mapping[str, Probe]] = [{"lock:lock_class": learn}, lockdep_probes(lockdep)]
+    if crossrelease:
+        tables.append(CrossRelease(lockdep).probes())
+    listening = {
+        number: [table[spec.full_name] for table in tables if spec.full_name in table]
+        for number, spec in reader.specs.items()
+    }
     acquire = next((number for number, spec in reader.specs.items() if spec.full_name == "lock:lock_acquire"), None)
     if acquire is None:
         raise TraceError(f"{reader.name}: expected the event lock:lock_acquire, which this trace does not declare")
     acquisitions = 0
     for record in reader:
         acquisitions += record[0] == acquire
-        probe = listening.get(record[0])
-        if probe is not None:
+        for probe in listening.get(record[0], ()):
             probe(record)
     return found, acquisitions
 

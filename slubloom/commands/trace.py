@@ -74,12 +74,15 @@ def stats(file: str, as_json: bool) -> None:
 @command.command(epilog=_SOURCE)
 @click.argument("file")
 @click.option("--lockdep", is_flag=True, help="Check the order of locks, and interrupts; the default.")
+@click.option("--crossrelease", is_flag=True, help="Also check what completions depend on, which tells too much.")
 @click.option(
     "--lockdep-report", "reports", is_flag=True, help="FILE is a kernel's log: explain the lockdep reports in it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def check(context: click.Context, file: str, *, lockdep: bool, reports: bool, as_json: bool) -> None:
+def check(
+    context: click.Context, file: str, *, lockdep: bool, crossrelease: bool, reports: bool, as_json: bool
+) -> None:
     """Run sanitizers that need nothing but events over a trace.
 
     What lockdep says is what it said, or would have said, in the run, but for stacks, which no record has.  The status
@@ -88,13 +91,13 @@ def check(context: click.Context, file: str, *, lockdep: bool, reports: bool, as
     from slubloom.commands import check as checks  # with the kernel behind it, which `cat` and `stats` do without
 
     if reports:
-        if lockdep or as_json:
+        if lockdep or crossrelease or as_json:
             raise click.UsageError("--lockdep-report goes with no other option")
         with click.open_file(file, errors="replace") as log:
             click.echo("\n".join(checks.explain_reports(file, log.read())))
         return
     with TraceReader(file) as reader:
-        found, acquisitions = checks.check_lockdep(reader)
+        found, acquisitions = checks.check_lockdep(reader, crossrelease=crossrelease)
         violations = checks.lockdep_texts(reader, found)
         click.echo((checks.as_json if as_json else checks.as_text)(violations, acquisitions))
         _judge(reader)

@@ -16,7 +16,7 @@ import sys
 from typing import NamedTuple
 
 from slubloom.kernel.releases import HISTORY, NEWEST, OLDEST
-from slubloom.topology import gallery_names, gallery_path, load
+from slubloom.topology import Scenario, gallery_names, gallery_path, load
 
 from slubloom.expectation import expected_kinds
 from slubloom.explore import ScenarioSubject
@@ -28,7 +28,17 @@ class Twin(NamedTuple):
 
     scenario: str
     release: str
+    apply: tuple[str, ...]
     expected: tuple[str, ...]
+
+    @property
+    def kernel(self) -> str:
+        """The kernel as ``compare`` writes it."""
+        return "+".join([self.release, *self.apply])
+
+    def load(self) -> Scenario:
+        """The scenario on that kernel."""
+        return load(gallery_path(self.scenario), release=self.release, overrides=[f"kernel.apply={[*self.apply]}"])
 
 
 class Search(NamedTuple):
@@ -40,20 +50,39 @@ class Search(NamedTuple):
 
 
 def twins() -> list[Twin]:
-    """Every scenario on the oldest kernel and on each release that brought a patch, and on the file's own."""
+    """Every scenario on the oldest kernel, on each release that brought a patch, on the file's own, and with patches.
+
+    A patch that no release has belongs to the release of the file that names it, with it and without.
+    """
     firsts = {patch.release for patch in HISTORY if patch.release is not None and patch.release <= NEWEST}
+    releases = [f"v{major}.{minor}" for major, minor in sorted({OLDEST, *firsts})]
+    unreleased = {patch.name for patch in HISTORY if patch.release is None}
     found: list[Twin] = []
     for name in gallery_names():
         scenario = load(gallery_path(name))
-        releases = [f"v{major}.{minor}" for major, minor in sorted({OLDEST, *firsts})]
-        for release in dict.fromkeys([*releases, scenario.kernel.release]):
-            found.append(Twin(name, release, expected_kinds(load(gallery_path(name), release=release))))
+        own = scenario.kernel.release
+        patched = {tuple(patch for patch in where.having if patch in unreleased) for where in scenario.expect.where}
+        kernels = [(own, apply) for apply in sorted({(), scenario.kernel.apply, *patched})]
+        if not scenario.kernel.apply:
+            kernels += [(release, ()) for release in releases if release != own]
+        for release, apply in kernels:
+            twin = Twin(name, release, apply, ())
+            found.append(twin._replace(expected=expected_kinds(twin.load())))
     return found
+
+
+def sample(every: list[Twin]) -> list[Twin]:
+    """Those at which a scenario's expectations change: the first and the last kernel of each run of equal ones."""
+    return [
+        twin
+        for before, twin, after in zip([None, *every], every, [*every[1:], None], strict=False)
+        if before is None or after is None or before[::3] != twin[::3] or after[::3] != twin[::3]
+    ]
 
 
 def search(wanted: Search) -> tuple[Search, int, tuple[str, ...]]:
     """Run the campaign; how many schedules it took, and the kinds found."""
-    scenario = load(gallery_path(wanted.twin.scenario), release=wanted.twin.release)
+    scenario = wanted.twin.load()
     tally = Campaign(ScenarioSubject(scenario), CampaignOptions(schedules=wanted.schedules, seed=wanted.seed)).run()
     if tally.failures:
         raise RuntimeError(f"{wanted}: {tally.failures[0].failure}")
@@ -88,7 +117,7 @@ def main() -> int:
 def report(results: dict[Twin, list[tuple[int, tuple[str, ...]]]]) -> int:
     """Print; the exit status."""
     wrong = 0
-    print(f"{'scenario':<24}{'release':<10}{'expected':<26}result")
+    print(f"{'scenario':<30}{'kernel':<32}{'expected':<20}result")
     for twin, found in results.items():
         total = sum(schedules for schedules, _ in found)
         if twin.expected:
@@ -100,7 +129,7 @@ def report(results: dict[Twin, list[tuple[int, tuple[str, ...]]]]) -> int:
             others = sorted({kind for _, kinds in found for kind in kinds})
             text = f"NOT CLEAN: {', '.join(others)}" if others else f"clean over {total:,} schedules"
             wrong += bool(others)
-        print(f"{twin.scenario:<24}{twin.release:<10}{', '.join(twin.expected) or 'nothing':<26}{text}")
+        print(f"{twin.scenario:<30}{twin.kernel:<32}{', '.join(twin.expected) or 'nothing':<20}{text}")
     return 1 if wrong else 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .kernel import Search, Twin, search, twins
+from .kernel import Search, Twin, sample, search, twins
 from .measure import Trial, first_bug, geometric_mean, shown
 from .programs import PROGRAMS
 from .published import PUBLISHED, SCTBENCH_36
@@ -35,11 +35,10 @@ def test_the_portfolio_finds_the_bug_of_a_ported_program(program: str) -> None:
     assert all(first_bug(Trial(program, "portfolio", seed, 600)) is not None for seed in (1, 2, 3))
 
 
-@pytest.mark.parametrize("twin", twins(), ids=lambda twin: f"{twin.scenario}-{twin.release}")
+@pytest.mark.parametrize("twin", sample(twins()), ids=lambda twin: f"{twin.scenario}-{twin.kernel}")
 def test_a_broken_kernel_is_found_and_its_fixed_twin_is_clean(twin: Twin) -> None:
-    for seed in (1, 2, 3) if twin.expected else (1,):
-        _, schedules, kinds = search(Search(twin, seed, 1000 if twin.expected else 150))
-        assert kinds == twin.expected, f"after {schedules} schedules"
+    _, schedules, kinds = search(Search(twin, 1, 1000 if twin.expected else 50))
+    assert kinds == twin.expected, f"after {schedules} schedules"
 
 
 def test_a_mean_counts_trials_that_found_nothing_as_the_limit() -> None:

@@ -162,6 +162,22 @@ async def add(sb: Superblock, count: int, node: int = -1) -> list[int]:
     return addresses
 
 
+async def deferred(shrinkers: Shrinkers, memcg: MemCgroup, number: int = 0, *, add: int | None = None) -> int:
+    """Take what was deferred for a cgroup on node 0, or `add` to it, as a walk does."""
+    maps = shrinkers.maps
+    assert maps is not None
+    srcu = getattr(shrinkers.protocol, "srcu", None)
+    index = await srcu.read_lock() if srcu is not None else None
+    async with shrinkers.protocol.reparenting(), shrinkers.machine.rcu.reader():
+        if add is None:
+            count = await maps.xchg_nr_deferred(memcg, 0, number)
+        else:
+            count = await maps.add_nr_deferred(add, memcg, 0, number)
+    if srcu is not None:
+        await srcu.read_unlock(index)
+    return count
+
+
 def bit(shrinkers: Shrinkers, memcg: MemCgroup, number: int, nid: int = 0) -> bool:
     """Whether the bit of a shrinker is set for a cgroup."""
     info = memcg.nodeinfo[nid].shrinker_info

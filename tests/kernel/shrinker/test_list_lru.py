@@ -16,6 +16,7 @@ from .story import (
     TWO_NODES,
     add,
     bit,
+    deferred,
     enter,
     in_schedules,
     memcg_of,
@@ -162,19 +163,18 @@ def test_a_used_object_gets_another_round_and_one_in_use_leaves_the_list_until_i
 def test_a_cgroup_that_goes_leaves_its_lists_and_its_deferred_work_to_its_parent(release: str) -> None:
     async def body(machine: Machine, shrinkers: Shrinkers) -> None:
         sb, top, g = shrinkers.supers["fs"], memcg_of(machine, "top"), memcg_of(machine, "top/g")
-        maps, number = shrinkers.maps, g.kmemcg_id
-        assert maps is not None
+        number = g.kmemcg_id
         await enter(machine, "top/g")
         objects = await add(sb, 3)
         await enter(machine, "top")
         await add(sb, 1)
         await enter(machine, "/")
-        await maps.add_nr_deferred(100, g, 0, 0)
-        await maps.add_nr_deferred(10, top, 0, 0)
+        await deferred(shrinkers, g, add=100)
+        await deferred(shrinkers, top, add=10)
         await remove(machine, "top/g")
         assert await sb.lru.count_one(0, top) == 4
         assert number not in sb.lru.xa
-        assert await maps.xchg_nr_deferred(top, 0, 0) == 110
+        assert await deferred(shrinkers, top) == 110
         assert bit(shrinkers, top, 0)
         # What was its child's can be taken off and put back as the parent's.
         assert await sb.owner.delete(sb.lru, objects[0], 0)

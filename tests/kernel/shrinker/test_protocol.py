@@ -15,7 +15,19 @@ from slubloom.kernel.shrinker.info import ALL_BITS
 from slubloom.kernel.shrinker.refcounted import Refcounted
 from slubloom.kernel.shrinker.shrinker import SHRINKER_MEMCG_AWARE, SHRINKER_NUMA_AWARE, SHRINKER_REGISTERED
 
-from .story import GROUPS, ONE_NODE, SANITIZERS, VARIANTS, bit, in_schedules, memcg_of, shrinker, together, told
+from .story import (
+    GROUPS,
+    ONE_NODE,
+    SANITIZERS,
+    VARIANTS,
+    bit,
+    deferred,
+    in_schedules,
+    memcg_of,
+    shrinker,
+    together,
+    told,
+)
 
 if TYPE_CHECKING:
     from slubloom.kernel import Machine
@@ -107,12 +119,12 @@ def test_shrink_stop_ends_a_round_and_its_work_is_kept_for_later(release: str, a
 @every_protocol
 def test_counts_are_kept_for_each_node_only_by_those_that_know_nodes(release: str, apply: list[str]) -> None:
     async def body(machine: Machine, shrinkers: Shrinkers) -> None:
-        for flags, deferred in ((SHRINKER_NUMA_AWARE, {0: 16, 1: 16}), (0, {0: 32})):
+        for flags, left in ((SHRINKER_NUMA_AWARE, {0: 16, 1: 16}), (0, {0: 32})):
             mine = Counted(machine, 0x8000, flags=flags)
             await mine.come(shrinkers)
             for nid in (0, 1):
                 await shrinkers.protocol.shrink_slab(GFP_KERNEL, nid, memcg_of(machine, ""), 12)
-            assert mine.shrinker.nr_deferred == deferred  # (0x8000 >> 12) * 2 each time
+            assert mine.shrinker.nr_deferred == left  # (0x8000 >> 12) * 2 each time
             await shrinkers.protocol.free(mine.shrinker)
 
     text = TEXT + '[[machine.node]]\nid = 1\ncpus = ""\nmemory = "64M"\n'
@@ -230,14 +242,14 @@ def test_growing_a_copied_map_sets_all_old_bits_and_keeps_counts_growing_a_share
             before = g.nodeinfo[0].shrinker_info
             assert before is not None
             unit = before.units[0]
-            await maps.add_nr_deferred(7, g, 0, 0)
+            await deferred(shrinkers, g, add=7)
             async with shrinkers.protocol.lock:
                 assert await maps.expand(64)
             after = g.nodeinfo[0].shrinker_info
             assert after is not None
             assert [unit.map for unit in after.units] == [old_bits, 0]
             assert (after.units[0] is unit) is (old_bits == 0)
-            assert await maps.xchg_nr_deferred(g, 0, 0) == 7
+            assert await deferred(shrinkers, g) == 7
 
         assert told(TEXT, body, release=release).violations == []
 
@@ -266,7 +278,7 @@ def test_what_is_deferred_while_maps_grow_is_kept_but_under_srcu(release: str, a
 
         await together(machine, grow, reclaim)
         # Refused, it has done nothing of the 20000 it was to do; it may also not have been asked, for the lock.
-        left = await maps.xchg_nr_deferred(g, 0, mine.shrinker.id)
+        left = await deferred(shrinkers, g, mine.shrinker.id)
         losses += left != 20_000 * len(mine.asked)
         await shrinkers.protocol.free(mine.shrinker)
 

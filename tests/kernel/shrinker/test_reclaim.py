@@ -26,6 +26,7 @@ from .story import (
     VARIANTS,
     add,
     bit,
+    deferred,
     enter,
     in_schedules,
     machine_of,
@@ -137,7 +138,7 @@ def test_who_may_not_call_file_systems_frees_nothing_and_what_it_would_have_is_d
         await add(sb, 200)
         assert await shrinkers.protocol.shrink_slab(GFP_NOFS, 0, root, 0) == 0
         assert shrinkers.maps is not None
-        assert await shrinkers.maps.xchg_nr_deferred(root, 0, 0) == 400
+        assert await deferred(shrinkers, root) == 400
         assert len(sb.objects) == 200
         assert await sb.super_cache_scan(sb.shrinker, ShrinkControl(GFP_NOFS, 0, root)) == SHRINK_STOP
 
