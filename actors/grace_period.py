@@ -327,6 +327,8 @@ class GracePeriod(Actor, QuiescenceDomain):
         now_ns = self.interleaver.timer_ns()
         if now_ns < self.stall_due_ns or self.state not in (GpState.WAIT_FQS, GpState.DOING_FQS) or self.complete:
             return
+        if self.interleaver.outcome is not None:
+            return  # the run is over: readers leave because their threads are unwound
         self.stall_due_ns = now_ns + 3 * self.times.stall_ns
         self.stalled = True
         self.on_stall(self)

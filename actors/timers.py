@@ -110,6 +110,8 @@ class TimerDevice(Actor):
         interleaver = self.interleaver
         for told in interleaver.on_time:
             told()
+            if interleaver.outcome is not None:
+                return  # who watches has ended the run: what the others would see is its consequence
         now_ns = interleaver.timer_ns()
         due: list[Sleeper] = []
         while self._heap and self._heap[0][0] <= now_ns:

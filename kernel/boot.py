@@ -26,6 +26,7 @@ from .pages import PageAllocator
 from .rcu import STALL_TIMEOUT_S, Rcu
 from .releases import checkout
 from .sanitizers.deadlock import Deadlocks
+from .sanitizers.deferred_counts import DeferredCounts
 from .sanitizers.existence import Existence
 from .sanitizers.hung_task import TIMEOUT_S as HUNG_TASK_TIMEOUT_S
 from .sanitizers.hung_task import HungTasks
@@ -180,6 +181,7 @@ def enable_sanitizers(machine: Machine, wanted: tuple[str, ...] | None) -> None:
         machine.interleaver.on_finished.append(lambda: report_leaks(machine))
         machine.interleaver.on_finished.append(lambda: report_pinned_cgroups(machine))
         machine.interleaver.on_finished.append(lambda: report_shrinkers(machine))
+        DeferredCounts(machine)
     if "slab-invariants" in names:
         invariants = SlabInvariants(machine)
         machine.interleaver.on_step = invariants.after_step

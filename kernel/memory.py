@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-UNTOLD = ("shadow", "embedded")
+UNTOLD = ("shadow", "embedded", "emulated")
 """What checkers read of a structure, and the kernel does not have."""
 
 
@@ -54,6 +54,7 @@ class Structure:
     __slots__ = ("shadow",)
 
     embedded: tuple[str, ...] = ()
+    emulated: tuple[str, ...] = ()  # slots that the kernel does not have: using them is no use of the memory
     shadow: Shadow | None
 
     def resources(self) -> tuple[Resource, ...]:
@@ -119,18 +120,19 @@ def _become(part: Any, change: Callable[[Any], Any]) -> None:
 
 
 @cache
-def _watched(cls: type) -> type:
+def _watched(cls: type[Structure]) -> type:
     """The class of a watched `cls`: same layout, every use of a field is told of."""
     functions = {name for base in cls.__mro__ for name, value in vars(base).items() if callable(value)}
+    functions.update(UNTOLD, cls.emulated)
 
     def read(self: Any, name: str) -> Any:
-        if name not in functions and name not in UNTOLD and not name.startswith("__"):
+        if name not in functions and not name.startswith("__"):
             shadow = object.__getattribute__(self, "shadow")
             shadow.machine.existence.used(shadow, name, write=False)
         return object.__getattribute__(self, name)
 
     def write(self: Any, name: str, value: Any) -> None:
-        if name not in UNTOLD and not name.startswith("__"):
+        if name not in functions and not name.startswith("__"):
             shadow = object.__getattribute__(self, "shadow")
             shadow.machine.existence.used(shadow, name, write=True)
         object.__setattr__(self, name, value)

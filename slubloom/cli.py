@@ -28,8 +28,9 @@ COMMANDS = {
     "explore": "Search schedules for a violation.",
     "compare": "One scenario under several kernels, in one table.",
     "replay": "The same run again, from a token or a trace.",
-    "trace": "Look into recorded traces: cat, stats.",
+    "trace": "Look into recorded traces: cat, stats, check.",
     "topology": "Topology files: check, import, schema.",
+    "gallery": "The scenarios that come with slubloom: list, show.",
     "conform": "Recordings of real kernels against the emulated one.",
 }
 

@@ -81,6 +81,7 @@ class RunResult:
     """What came out of a run.
 
     ``tape`` and ``costed`` replay it.  ``files`` are those of `RunOptions.files`; ``tree`` what ``files_folder`` got.
+    ``kept_alive`` is what the sanitizer ``existence`` has counted: uses by type of structure and what kept it alive.
     """
 
     outcome: Outcome
@@ -93,6 +94,7 @@ class RunResult:
     files_read: dict[str, str]
     tape: tuple[int, ...]
     costed: bool
+    kept_alive: tuple[tuple[str, str, int], ...] = ()
     followed: str = ""  # how far a tolerant replay came
     files: EndFiles = field(default_factory=EndFiles)
     tree: EndFiles = field(default_factory=EndFiles)
@@ -108,7 +110,7 @@ class RunResult:
 
     def as_json(self) -> dict[str, Any]:
         """The machine-readable result object of the command line."""
-        return {
+        document = {
             "schema": RESULT_SCHEMA,
             "verdict": self.verdict,
             "outcome": self.outcome.name.lower(),
@@ -120,6 +122,11 @@ class RunResult:
             "counters": dict(sorted(self.counters.items())),
             "token": self.token,
         }
+        if self.kept_alive:
+            document["kept_alive"] = [
+                {"structure": structure, "kept_by": reason, "uses": uses} for structure, reason, uses in self.kept_alive
+            ]
+        return document
 
 
 class _EventCounter:
@@ -188,6 +195,7 @@ async def run_scenario_async(scenario: Scenario, options: RunOptions) -> RunResu
             files_read=booted.workload.files_read,
             tape=tuple(interleaver.tape),
             costed=interleaver.costed,
+            kept_alive=machine.existence.tally() if machine.existence is not None else (),
             followed=_followed(interleaver.strategy),
             files=read_end_files(machine, options.files),
             tree=write_tree(machine, options.files_folder) if options.files_folder is not None else EndFiles(),

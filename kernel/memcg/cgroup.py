@@ -108,7 +108,7 @@ class Cgroups:
             # The new one holds its parent, until it is freed.
             parent.memcg.css.get()
             parent.memcg.children_change()
-            parent.memcg.children[memcg] = None
+            parent.memcg.children.append(memcg)
             if not await self._mem_cgroup_css_online(memcg):
                 return -ENOMEM
             self._tree_changes()
@@ -188,7 +188,7 @@ class Cgroups:
         async with self.cgroup_mutex:
             if memcg.parent is not None:
                 memcg.parent.children_change()
-                del memcg.parent.children[memcg]
+                del memcg.parent.children[memcg.parent.child_after(memcg.serial) - 1]
 
         async def css_free_rcu_fn() -> None:
             await self.deferred.queue(CGROUP_DESTROY, "css_free_work_fn", lambda: self._css_free_work_fn(memcg))

@@ -6,6 +6,7 @@ share; what only one era has is None or empty in the others.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ class MemCgroup(Structure):
         self.kmem: PageCounter = PageCounter(machine, "memcg->kmem", parent.kmem if parent is not None else None)
         # cgroup_mutex: those that are not released yet, removed ones included; walked under RCU.
         self._children = machine.interleaver.resource("memcg children")
-        self.children: dict[MemCgroup, None] = {}
+        self.children: list[MemCgroup] = []  # by serial
         # Written under cgroup_mutex, looked at without: each access is declared.
         self._kmem = machine.interleaver.resource("memcg->kmem_state")
         self.kmem_state = KmemState.NONE
@@ -110,6 +111,10 @@ class MemCgroup(Structure):
         touch = self._machine.interleaver.touch
         if touch is not None:
             touch(self._children, Access.WRITE)
+
+    def child_after(self, serial: int) -> int:
+        """Where in `children` the first one is that is younger than `serial`."""
+        return bisect_right(self.children, serial, key=lambda child: child.serial)
 
     def look_at_kmem(self) -> None:
         """Declare a look as part of the step being made."""

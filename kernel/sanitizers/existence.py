@@ -100,6 +100,11 @@ class Existence:
         """Who looks at structures from here on is no part of the kernel."""
         self._over = True
 
+    def tally(self) -> tuple[tuple[str, str, int], ...]:
+        """Type of structure, what kept it alive, and how many uses that was true of; by type, the most uses first."""
+        ordered = sorted(self.kept.items(), key=lambda entry: (entry[0][0], -entry[1], entry[0][1]))
+        return tuple((structure, reason, uses) for (structure, reason), uses in ordered)
+
     # --- what happens to structures
 
     def watch(self, shadow: Shadow) -> None:

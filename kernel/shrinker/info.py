@@ -27,6 +27,7 @@ class ShrinkerInfoUnit(Structure):
     """64 bits and deferred counts."""
 
     __slots__ = ("address", "map", "nr_deferred", "resource")
+    emulated = ("address", "look", "resource")
 
     def __init__(self, machine: Machine) -> None:
         self.shadow = None
@@ -83,6 +84,7 @@ class ShrinkerInfo(Structure):
     """The units for ids below ``map_nr_max``; constant once others see it."""
 
     __slots__ = ("address", "found_by", "map_nr_max", "units")
+    emulated = ("address", "found_by")
 
     def __init__(
         self, machine: Machine, map_nr_max: int, units: list[ShrinkerInfoUnit], found_by: Resource, kept_by: KeptBy

@@ -30,9 +30,9 @@ async def _next_pre_order(position: MemCgroup, root: MemCgroup) -> MemCgroup | N
         parent = position.parent
         assert parent is not None  # only the root has none
         await parent.read_children
-        for sibling in parent.children:
-            if sibling.serial > position.serial:
-                return sibling
+        following = parent.child_after(position.serial)
+        if following < len(parent.children):
+            return parent.children[following]
         position = parent
     return None
 

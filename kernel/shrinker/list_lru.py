@@ -52,6 +52,7 @@ class ListLruOne(Structure):
     """A list: ``items`` by address, the first added first; ``nr_items`` as counted, see the module."""
 
     __slots__ = ("_resource", "items", "nr_items")
+    emulated = ("_resource",)
 
     def __init__(self, resource: Resource) -> None:
         self.shadow = None
@@ -68,6 +69,7 @@ class ListLruMemcg(Structure):
     """``struct list_lru_memcg``: a cgroup's lists, by node."""
 
     __slots__ = ("address", "node")
+    emulated = ("address",)
 
     def __init__(self, machine: Machine, nodes: dict[int, ListLruNode]) -> None:
         self.shadow = None

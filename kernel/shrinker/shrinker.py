@@ -75,6 +75,7 @@ class Shrinker(Structure):
     )
 
     embedded = ("refcount",)
+    emulated = ("_machine", "address", "found_by", "name", "read_state", "scan_address", "state")
 
     def __init__(
         self,

@@ -218,7 +218,11 @@ async def kmem_cache_alloc_bulk(
                 continue
             # What was taken so far must not be taken for untouched by whoever was interrupted.
             c.tid += 1
-            address = await slab_alloc_slow(slub, cache, gfp, NUMA_NO_NODE)
+            thread.preempt_enable()  # the slow path keeps the processor itself, but for where it may sleep
+            try:
+                address = await slab_alloc_slow(slub, cache, gfp, NUMA_NO_NODE)
+            finally:
+                thread.preempt_disable()
             if address is None:
                 break
             addresses.append(address)

@@ -178,6 +178,15 @@ def headline(scenario: Scenario, origin: Origin, how: str) -> list[str]:
     ]
 
 
+def _kept_alive(result: RunResult) -> list[str]:
+    """The tally of the sanitizer ``existence``, as a table."""
+    if not result.kept_alive:
+        return []
+    wide = max(len(structure) for structure, _, _ in result.kept_alive)
+    rows = [f"  {structure:<{wide}} {uses:>9,}  {reason}" for structure, reason, uses in result.kept_alive]
+    return ["what kept structures alive when they were used:", *rows]
+
+
 def _print(scenario: Scenario, options: RunOptions, result: RunResult, smallest: Smallest | None, *, err: bool) -> None:
     def say(text: str = "") -> None:
         click.echo(text, err=err)
@@ -206,5 +215,7 @@ def _print(scenario: Scenario, options: RunOptions, result: RunResult, smallest:
             say()
     else:
         say(f"clean: {result.outcome.value}")
+    for line in _kept_alive(result):
+        say(line)
     counters = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sorted(result.counters.items()))
     say(f"{result.steps:,} steps, virtual time {result.time_ns / 1e9:.9f} s" + (f"; {counters}" if counters else ""))

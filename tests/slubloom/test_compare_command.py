@@ -120,7 +120,7 @@ def test_barriers_are_per_call_then_per_run_of_the_work_item_then_per_cache(
         "",
         "                          v4.10     v4.11     v6.12",
         "verdict                   clean     clean     clean",
-        "rcu_barrier() calls           6         2         6",  # the work item: the first two caches, then all that followed
+        "rcu_barrier() calls           6         2         6",  # the work item: two caches, then the rest
         "grace periods                 6         2         6",
         "caches created                6         6         6",
         "caches destroyed              6         6         6",
