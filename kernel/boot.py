@@ -14,6 +14,7 @@ from ..actors import Cpu, KernelThread, NumaNode
 from ..actors.cpu import CpuMasks
 from .cpu_hotplug import CpuHotplug, CpuhpState
 from .cpu_hotplug.boot import smp_init
+from .fault import FailSlab
 from .files import error_name
 from .kernfs import Kernfs
 from .locks import Mutex, PercpuRwsem, RwSemaphore, Spinlock
@@ -111,6 +112,8 @@ def boot(
     if machine.hung_tasks is not None:
         timeout_s = wanted.boot.hung_task_timeout_secs
         machine.hung_tasks.timeout_ns = (HUNG_TASK_TIMEOUT_S if timeout_s is None else timeout_s) * 1_000_000_000
+    if wanted.failslab:
+        machine.failslab = FailSlab(machine, wanted.failslab)
     machine.jiffy_ns = jiffy_ns = 1_000_000_000 // wanted.hz
     _make_processors(machine, scenario, jiffy_ns)
     ranges = _make_nodes(machine, scenario)
@@ -345,7 +348,7 @@ def _make_cgroups(machine: Machine, scenario: Scenario) -> None:
         slub.find_detour()
     init = KernelThread(next(cpu for cpu in machine.cpus.values() if cpu.online), "swapper/0", pid=0)
     if scenario.uses_shrinkers:
-        make_shrinkers(machine, scenario.kernel.failslab)
+        make_shrinkers(machine)
     for spec in scenario.memcgs:
         error = machine.run_alone(init, cgroups.mkdir(spec.path))
         if error:
@@ -357,7 +360,7 @@ def _make_cgroups(machine: Machine, scenario: Scenario) -> None:
 def _mount(machine: Machine, scenario: Scenario) -> None:
     """What has a shrinker and is there from the start."""
     if machine.shrinkers is None:
-        make_shrinkers(machine, scenario.kernel.failslab)
+        make_shrinkers(machine)
     failed = mount_at_boot(machine, mount_all(machine, scenario))
     if failed is not None:
         raise BootError(f"shrinker {failed}: it cannot be mounted: {' '.join(machine.console[-1:])}")

@@ -1,8 +1,9 @@
 """Fault injection: allocations of kernel structures that fail.
 
 Mirrors should_failslab() of mm/failslab.c (6.1) with its ``times``: how many allocations may fail in a run.  Which ones
-do is decided one by one, by the strategy.  Asked where a structure of shrinkers or of their maps is allocated; what
-tasks allocate fails when memory is short.
+do is decided one by one, by the strategy.  Asked where a structure of shrinkers, of their maps or of LRU lists is
+allocated, and where SLUB allocates a ``kmem_cache`` or a ``kmem_cache_node``; what tasks allocate fails when memory is
+short.
 """
 
 from __future__ import annotations
@@ -35,3 +36,8 @@ class FailSlab:
         self.times -= 1
         self._machine.count("failslab")
         return True
+
+
+def fails(machine: Machine) -> bool:
+    """Whether the allocation that is being made is to fail: `FailSlab.should_fail`, where there is an injector."""
+    return machine.failslab is not None and machine.failslab.should_fail()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from .cpu_hotplug import CpuHotplug
+    from .fault import FailSlab
     from .kernfs import Kernfs
     from .lru import LruLists
     from .memcg import Cgroup, Cgroups
@@ -57,6 +58,7 @@ class Machine:
         self.existence: Existence | None = None
         self.workqueue_watchdog: WorkqueueWatchdog | None = None
         self.hung_tasks: HungTasks | None = None
+        self.failslab: FailSlab | None = None  # None where no allocation is to fail
         self.log: Any = None
         self.cpus: dict[int, Cpu] = {}
         self.nodes: dict[int, NumaNode] = {}

@@ -21,10 +21,11 @@ def init_thread(machine: Machine) -> KernelThread:
     return KernelThread(machine.online_cpus()[0], "swapper/0", pid=0)
 
 
-def make_shrinkers(machine: Machine, failslab: int) -> None:
+def make_shrinkers(machine: Machine) -> None:
     """Before there is a cgroup beside the root: it has maps, and so will all others."""
     cgroups = machine.cgroups
-    shrinkers = Shrinkers(machine, machine.slab.variants, cgroups, FailSlab(machine, failslab))
+    failslab = machine.failslab or FailSlab(machine, 0)
+    shrinkers = Shrinkers(machine, machine.slab.variants, cgroups, failslab)
     machine.shrinkers = shrinkers
     machine.reclaim = Reclaim(machine, shrinkers, machine.slab.variants.cgroup_walk)
     if cgroups is not None:

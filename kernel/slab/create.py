@@ -9,6 +9,7 @@ from __future__ import annotations
 from errno import EEXIST, EINVAL, ENOMEM
 from typing import TYPE_CHECKING
 
+from ..fault import fails
 from ..memory import allocated
 from ..pages import GFP_KERNEL
 from .allocate import kmem_cache_alloc, kmem_cache_alloc_node
@@ -122,7 +123,7 @@ async def make_cache(
 ) -> tuple[KmemCache | None, int]:
     """A cache of known geometry, on the list and in sysfs, or the error number; under ``slab_mutex``."""
     machine = slub.machine
-    address = await kmem_cache_alloc(slub, slub.kmem_cache, GFP_KERNEL)
+    address = None if fails(machine) else await kmem_cache_alloc(slub, slub.kmem_cache, GFP_KERNEL)
     if address is None:
         return None, ENOMEM
     cache = KmemCache(
@@ -199,7 +200,9 @@ def random_sequence(slub: Slub, objects: int) -> tuple[int, ...] | None:
 async def init_kmem_cache_nodes(slub: Slub, cache: KmemCache) -> bool:
     """Give a new cache its structure on every node that has one; false where memory ran out."""
     for node in list(await slub.variants.node_tracking.nodes_of_new_cache(slub)):
-        address = await kmem_cache_alloc_node(slub, slub.kmem_cache_node, GFP_KERNEL, node)
+        address = None
+        if not fails(slub.machine):
+            address = await kmem_cache_alloc_node(slub, slub.kmem_cache_node, GFP_KERNEL, node)
         if address is None:
             await free_kmem_cache_nodes(slub, cache)
             return False

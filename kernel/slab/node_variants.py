@@ -13,6 +13,7 @@ from __future__ import annotations
 from errno import ENOMEM
 from typing import TYPE_CHECKING, Protocol
 
+from ..fault import fails
 from ..pages import GFP_KERNEL
 from ..stack import kernel_name
 from .allocate import kmem_cache_alloc
@@ -105,7 +106,9 @@ async def _give_every_cache_a_node(slub: Slub, node: int, *, keep_existing: bool
         if keep_existing and slub.get_node(cache, node):
             continue
         # From any node: the one that is coming has no memory yet.
-        address = await kmem_cache_alloc(slub, slub.kmem_cache_node, GFP_KERNEL)
+        address = None
+        if not fails(slub.machine):
+            address = await kmem_cache_alloc(slub, slub.kmem_cache_node, GFP_KERNEL)
         if address is None:
             return -ENOMEM
         n = init_kmem_cache_node(slub, cache, node, address)
