@@ -77,6 +77,8 @@ class Kthread(FunctionThread):
 
     def _wake(self, _: Actor) -> None:
         self._woken = False
+        if (fire := self.machine.tracepoints.kthread_woken.fire) is not None:
+            fire(self.pid)
 
     def _stay_parked(self, actor: Actor) -> None:
         if self.should_park:

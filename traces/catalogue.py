@@ -151,9 +151,11 @@ _SLUBLOOM_EVENTS = {
     "raw_syscalls": """
         sys_exit: long ret
     """,
-    # A function is called that may sleep, whether it has to or not (``might_sleep()``), other than taking a lock.
+    # A function is called that may sleep, whether it has to or not (``might_sleep()``), other than taking a lock; and a
+    # kernel thread that had nothing to do has been woken.
     "sched": """
         might_sleep: string function
+        kthread_woken: pid_t pid
     """,
     # Interrupts switched off and on, at interrupt level 0 (a thread), 1 (soft) or 2 (hard); and each time a thread
     # keeps its processor otherwise than by a lock or as a reader, with how many reasons it has then.

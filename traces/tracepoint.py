@@ -256,6 +256,7 @@ class Tracepoints:
     sys_exit: Tracepoint
     # sched, ours
     might_sleep: Tracepoint
+    kthread_woken: Tracepoint
     # preemptirq
     irq_disable: Tracepoint
     irq_enable: Tracepoint

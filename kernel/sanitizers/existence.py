@@ -255,6 +255,8 @@ class Existence:
 
     def _report(self, shadow: Shadow, name: str, holding: Holding, load: Load, *, write: bool) -> None:
         machine = self._machine
+        if machine.violations and machine.stop_at_violation:
+            return  # the run is ending, in the step being made, of something that came before
         stack = machine.stack()
         where = stack[0] if stack else "unknown"
         if (shadow.type_name, stack) in self._told:

@@ -3,8 +3,9 @@
 Mirrors crossrelease of kernel/locking/lockdep.c as it was in 4.14 (b09be676e0ff; from memory, as is all that is said
 of it here).  Waiting takes the pseudo lock ``(completion)NAME``, so what is held there comes before it.  Each context
 keeps a history of the locks it has taken (``xhlocks``, 64 of them; no trylocks, no recursive readers), which starts
-anew with each work item, interrupt and system call.  Who completes commits its history: the completion depends on each
-class in it.  So a waiter that holds L, and a completer that has to take L first, are found though they never met.
+anew with each work item, interrupt and system call, and here each time a kernel thread is woken that was idle.  Who
+completes commits its history: the completion depends on each class in it.  So a waiter that holds L, and a completer
+that has to take L first, are found though they never met.
 
 Which part of the history counts?  In 4.14 what was taken after somebody began to wait.  Here a completion has
 *episodes*: one begins when it is initialised, or when a waiter goes on, and all that was taken in the present one
@@ -12,7 +13,9 @@ counts, for that the waiter came late was a matter of luck.  So does what is sti
 completion was there.  That tells more, some of it wrong:
 
 * a completer that can be counted on to have passed L before anybody waits under it is not known to be that careful;
-* a thread that goes round in a loop has its earlier rounds in its history.
+* a thread that goes round in a loop without ever being idle has its earlier rounds in its history;
+* completions of one class are taken for one;
+* who completes something and then waits for it itself, as shrinker_free() may, is taken for two.
 
 For the like, and what it cost, 4.15 took it out; here too it is on only where it is asked for.  As in 4.14 the maps of
 a work item that runs are no part of its history, or waiting in one instance for what the next one completes would be
@@ -80,6 +83,7 @@ class CrossRelease:
             "workqueue:workqueue_execute_start": self.begin,
             "workqueue:workqueue_execute_end": self.begin,
             "raw_syscalls:sys_exit": self.begin,
+            "sched:kthread_woken": self.begin,
             "completion:completion_init": self.init,
             "completion:completion_wait": self.wait,
             "completion:completion_complete": self.complete,

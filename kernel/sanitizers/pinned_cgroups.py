@@ -2,9 +2,9 @@
 
 A removed cgroup stays as long as something is charged to it.  At the end of a run in which nothing else was found, one
 that stays although no object of its own caches is in use is a leak: an empty slab pins it, or a reference that nobody
-will put.  From 5.3 to 5.8 the same is asked of the caches themselves, which outlive their cgroup.  A slab that a
-processor allocates from says nothing once the cache was shrunk: it got there by an allocation that was in progress when
-the cgroup went.
+will put.  From 5.3 to 5.8 the same is asked of the caches themselves, which outlive their cgroup; a cache that outlives
+its root cache is always one too many: nobody finds it any more.  A slab that a processor allocates from says nothing
+once the cache was shrunk: it got there by an allocation that was in progress when the cgroup went.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def report_pinned_cgroups(machine: Machine) -> None:
         if params is not None and not _is_in_use(cache, params) and not _is_excused(cache, slabs.get(cache, {})):
             references = params.refcnt.references if params.refcnt is not None else 0
             title = f"cache {cache.name} of a removed memory cgroup was not destroyed"
+            if _root_is_gone(params):
+                title = f"cache {cache.name} of a memory cgroup has outlived its root cache"
             _report(machine, title, [f"  {references} references are left", *_slabs([cache])])
             return
 
@@ -66,12 +68,16 @@ def _is_excused(cache: KmemCache, slabs: Iterable[Slab]) -> bool:
 
 def _is_in_use(cache: KmemCache, params: ChildParams) -> bool:
     """Whether a living cgroup finds its child."""
-    shadow = shadow_of(params.root_cache)
-    if shadow is not None and shadow.freed_by:
+    if _root_is_gone(params):
         return False  # nobody finds what belonged to it
     root, number = params.root_cache.memcg_root, params.memcg.kmemcg_id
     array = root.memcg_caches if root is not None else None
     return array is not None and number != NO_ID and array.entries[number] is cache
+
+
+def _root_is_gone(params: ChildParams) -> bool:
+    shadow = shadow_of(params.root_cache)
+    return shadow is not None and bool(shadow.freed_by)
 
 
 def _slabs(caches: Iterable[KmemCache]) -> list[str]:

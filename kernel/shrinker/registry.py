@@ -33,6 +33,7 @@ class Registry:
         self.write_list = Op(OpKind.WRITE, self._list)
         self.write_idr = Op(OpKind.WRITE, self._idr)
         self.first: Shrinker | None = None
+        self.last: Shrinker | None = None
         self.idr: dict[int, Shrinker] = {}
 
     def adopt(self, shrinker: Shrinker) -> None:
@@ -44,29 +45,29 @@ class Registry:
     async def list_add_tail(self, shrinker: Shrinker) -> None:
         """Put a shrinker at the end."""
         await self.write_list
-        loaded = self._machine.rcu.loaded
-        shrinker.next = None
-        last = loaded(self.first)
+        last = self._machine.rcu.loaded(self.last)
+        shrinker.prev, shrinker.next = last, None
         if last is None:
             self.first = shrinker
-            return
-        while (further := last.next) is not None:
-            last = loaded(further)
-        last.next = shrinker
+        else:
+            last.next = shrinker
+        self.last = shrinker
 
     async def list_del(self, shrinker: Shrinker) -> None:
         """Take a shrinker off; who stands at it still finds the next."""
         await self.write_list
         loaded = self._machine.rcu.loaded
-        if self.first is shrinker:
-            self.first = shrinker.next
-            return
-        before = loaded(self.first)
-        while before is not None and before.next is not shrinker:
-            before = loaded(before.next)
-        if before is None:
+        before, after = loaded(shrinker.prev), loaded(shrinker.next)
+        if (self.first if before is None else before.next) is not shrinker:
             self._machine.kernel_bug(f"list_del corruption: shrinker {shrinker.name} is not on shrinker_list")
-        before.next = shrinker.next
+        if before is None:
+            self.first = after
+        else:
+            before.next = after
+        if after is None:
+            self.last = before
+        else:
+            after.prev = before
 
     @part_of_caller
     async def next_of(

@@ -66,6 +66,7 @@ class Shrinker(Structure):
         "name",
         "next",
         "nr_deferred",
+        "prev",
         "private_data",
         "refcount",
         "scan_address",
@@ -107,6 +108,7 @@ class Shrinker(Structure):
         self.flags = flags
         self.id = NO_ID
         self.next: Shrinker | None = None
+        self.prev: Shrinker | None = None
         self.found_by: tuple[Resource, ...] = ()  # what those declare who find it
         # Atomic.
         self.refcount = Refcount(machine, f"shrinker->refcount {name}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from slubloom.actors import KernelThread, Outcome
-from slubloom.kernel.existence import KeptBy
+from slubloom.kernel.existence import KeptBy, claim, publish
 from slubloom.kernel.locks import Mutex
 from slubloom.kernel.memory import Structure, allocated, free_structure
 from slubloom.kernel.rcu.head import RcuHead
@@ -236,3 +236,106 @@ def test_a_refcount_put_once_too_often_warns() -> None:
         assert not await count.dec_and_test()
 
     assert outcome(machine, wrong) == ["refcount_t: underflow; use-after-free."]
+
+
+# --- who has it, and what goes with what
+
+
+def test_who_made_it_has_no_right_to_it_once_others_can_find_it() -> None:
+    machine = booted(text=WATCHED)
+
+    async def maker() -> None:
+        session = Session(machine, ADDRESS, RCU)
+        publish(machine, session)
+        assert session.payload == 7
+
+    assert len(outcome(machine, maker)) == 1
+
+
+def test_who_lets_it_go_by_contract_says_so_and_may_use_it() -> None:
+    machine, session = machine_with(RCU)
+
+    async def owner() -> None:
+        claim(machine, session)
+        assert session.payload == 7
+
+    assert outcome(machine, owner) == []
+    assert kept(machine) == {"its owner": 1}
+
+
+@pytest.mark.parametrize("rcu_first", [True, False])
+def test_a_reference_hands_over_to_a_reader_that_began_before_it_was_put(rcu_first: bool) -> None:
+    machine, session = machine_with(RCU)
+
+    async def walk() -> None:
+        async with machine.rcu.reader():
+            found = machine.rcu.dereference(session)
+            assert await found.count.inc_not_zero()
+        count = found.count
+        if not rcu_first:
+            await count.dec_and_test()
+        async with machine.rcu.reader():
+            if rcu_first:
+                await count.dec_and_test()
+            assert found.payload == 7
+
+    assert bool(outcome(machine, walk)) is not rcu_first
+
+
+def test_who_has_put_the_last_reference_may_say_so_in_the_structure_itself() -> None:
+    machine, session = machine_with(RCU)
+
+    async def last() -> None:
+        async with machine.rcu.reader():
+            count = machine.rcu.dereference(session).count
+        assert await count.dec_and_test()
+        assert session.payload == 7
+
+    assert outcome(machine, last) == []
+    assert kept(machine)["its last reference"] == 1
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_lock_is_not_enough_for_what_ends_with_something_else(held: bool) -> None:
+    machine, whole = machine_with(RCU)
+    part = made_at_boot(machine, ADDRESS + 64, KeptBy(locks=("session_mutex",), inside=lambda: (whole,)))
+    mutex = Mutex(machine, "session_mutex")
+
+    async def use() -> None:
+        async with machine.rcu.reader():
+            count = machine.rcu.dereference(whole).count
+            if held:
+                assert await count.inc_not_zero()
+        async with mutex:
+            assert machine.rcu.dereference_protected(part, held=True).payload == 7
+        if held:
+            await count.dec_and_test()
+
+    assert bool(outcome(machine, use)) is not held
+
+
+def test_the_tally_has_every_use_by_type_and_reason() -> None:
+    machine, session = machine_with(RCU)
+
+    async def reader() -> None:
+        async with machine.rcu.reader():
+            found = machine.rcu.dereference(session)
+            assert found.payload == 7
+            assert await found.count.inc_not_zero()
+        assert found.payload == 7
+        await found.count.dec_and_test()
+
+    assert outcome(machine, reader) == []
+    assert machine.existence is not None
+    # Reading the counter's place is a use, too.
+    assert machine.existence.tally() == (
+        ("struct session", "a reference", 2),
+        ("struct session", "an RCU reader", 2),
+    )
+
+
+def test_looking_at_structures_when_the_run_is_over_is_no_use() -> None:
+    machine, session = machine_with(RCU)
+    assert outcome(machine) == []
+    assert session.payload == 7
+    assert machine.violations == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from slubloom.kernel.gfp import GFP_ACCOUNT
+from slubloom.kernel.gfp import GFP_ACCOUNT, GFP_ATOMIC
 from slubloom.kernel.kthread import kthread_run
 from slubloom.kernel.memcg.memcg import NO_ID, KmemState
 from slubloom.kernel.pages import GFP_KERNEL
@@ -89,7 +89,7 @@ def test_several_misses_queue_several_items_and_one_of_them_creates_the_child(re
         machine.this_cpu.local_irq_disable()  # keep workers from the list of caches while allocating
         machine.running.preempt_disable()
         for _ in range(3):
-            await kmem_cache_alloc(machine.slab, cache)
+            await kmem_cache_alloc(machine.slab, cache, GFP_ATOMIC)
         machine.running.preempt_enable()
         machine.this_cpu.local_irq_enable()
         await works_done(machine)

@@ -237,6 +237,29 @@ def test_stopping_and_parking_threads_under_a_lock_they_do_not_take_is_in_order(
     assert in_turn(machine, controls) == []
 
 
+def test_what_a_thread_did_before_it_was_idle_does_not_count() -> None:
+    machine = machine_with(*WITH_CROSSRELEASE)
+    own = Mutex(machine, "own")
+
+    async def loop() -> None:
+        thread = machine.current
+        assert isinstance(thread, Kthread)
+        async with own:
+            pass
+        while not thread.should_stop:
+            await thread.schedule
+            await thread.parkme()
+
+    async def controls() -> None:
+        thread = kthread_run(machine, loop, cpu=1, name="loop")
+        await machine.current.sleep(SECOND_NS)
+        async with own:
+            await thread.park()
+            await thread.stop()
+
+    assert in_turn(machine, controls) == []
+
+
 def test_stopping_a_thread_under_a_lock_that_it_takes_is_found() -> None:
     machine = machine_with(*WITH_CROSSRELEASE)
     shared = Mutex(machine, "shared")
