@@ -54,6 +54,13 @@ LRU lists (`list_lru`, `lru_memcg`; seams ``lru_reparenting``: M28, ``lru_owner`
 hands its lists to its parent: first its number becomes the parent's, for later additions, then the lists are spliced
 under ``nlru->lock``.
 
+What keeps what is declared where it is allocated (`KeptBy`), by the protocol (`Walks.kept_by`, `info_kept_by`): a
+shrinker by readers of its walks' flavour, the writers' lock, and references from 6.7; an info by its readers or the
+lock, *inside* its cgroup, which takes it with it; a unit by its cgroup, while maps were copied by its info.  Pointers
+are loaded with rcu_dereference() and relatives, so the sanitizer ``existence`` can tell what each use rests on.  The
+four questions of the review of 6.7 are answered that way in the gallery, three of them with a patch that takes one
+guarantee away.
+
 Lock order, outermost first: ``cgroup_mutex`` → ``list_lrus_mutex`` → ``nlru->lock``; ``cgroup_mutex`` →
 ``shrinker_rwsem`` or ``shrinker_mutex``; ``s_umount`` → either of these.  Reclaim takes ``shrinker_rwsem`` and
 ``s_umount`` by trylock only, and ``nlru->lock`` for short.

@@ -46,6 +46,11 @@ class _References(Walks):
 
     readers = ("rcu",)
 
+    def map_section(self) -> Together:
+        """RCU keeps the array that leads to the unit; the unit stays with the cgroup."""
+        rcu = self.machine.rcu
+        return Together((rcu.read_lock, rcu.read_unlock))
+
     @kernel_name("shrinker_alloc")
     async def alloc(self, shrinker: Shrinker) -> bool:
         """Give it an id; it has no reference yet, so nobody gets at it."""
@@ -111,7 +116,16 @@ class _References(Walks):
 
 
 class RefcountedGlobalWalk(_References, RwsemShrinkers):
-    """One commit of the series."""
+    """One commit of the series.
+
+    The walk over all has no lock any more, and looks up the deferred counts of the root's map: under RCU, as after the
+    next commit.  (How it was in between is not known here.)
+    """
+
+    @part_of_caller
+    def in_map(self, pointer: T) -> T:
+        """Under RCU, or under the lock."""
+        return self.machine.rcu.dereference(pointer, held=self.machine.running in self.lock.holders())
 
     @kernel_name("shrink_slab")
     async def shrink_slab(self, gfp: int, nid: int, memcg: MemCgroup | None, priority: int) -> int:
@@ -132,11 +146,6 @@ class Refcounted(_References):
     def in_map(self, pointer: T) -> T:
         """Under RCU."""
         return self.machine.rcu.dereference(pointer)
-
-    def map_section(self) -> Together:
-        """RCU keeps the array that leads to the unit; the unit stays with the cgroup."""
-        rcu = self.machine.rcu
-        return Together((rcu.read_lock, rcu.read_unlock))
 
     def reparenting(self) -> Together:
         """The mutex (604b8b655020)."""

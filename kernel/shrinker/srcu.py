@@ -4,7 +4,8 @@ Mirrors what f95bdb700bc6 (the walk over all) and caa05325c912 (the walk over a 
 their description in the catalogue and from memory: reclaimers are readers of ``shrinker_srcu``, so they never fail for
 a writer's sake; who unregisters waits for a grace period of that domain, which takes jiffies (M32).  Walks end early
 for such a waiter, by a generation counter (475733dda5ae, part of the series).  Maps are copied as before, and freed by
-call_srcu(): a deferred count that is put into an old map while it is copied is lost.
+call_srcu(): a deferred count that is put into an old map while it is copied is lost.  (When call_srcu() came is not
+known here; the first step needs it too, for the walk over all looks at the root's map.)
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class SrcuGlobalWalk(RwsemShrinkers):
     """f95bdb700bc6: the walk over all."""
 
     readers = ("shrinker_srcu",)
+    map_readers = ("rcu", "shrinker_srcu")
 
     def __init__(self, machine: Machine, registry: Registry, cgroups: Cgroups | None, maps: CopiedMaps | None) -> None:
         super().__init__(machine, registry, cgroups, maps)
@@ -45,6 +47,23 @@ class SrcuGlobalWalk(RwsemShrinkers):
         resource = machine.interleaver.resource("shrinker_srcu_generation")
         self._look_at_generation = Op(OpKind.READ, resource)
         self._next_generation = Op(OpKind.UPDATE, resource)
+        if maps is not None:
+            maps.free_later = self._call_srcu
+
+    async def _call_srcu(self, address: int, free: Callable[[], None]) -> None:
+        async def shrinker_info_srcu_cb() -> None:
+            # Who sets bits is a reader of RCU, not of this domain.
+            await self.machine.rcu.call_rcu(RcuHead(kvfree, address))
+
+        async def kvfree() -> None:
+            free()
+
+        await self.srcu.call(RcuHead(shrinker_info_srcu_cb, address))
+
+    @part_of_caller
+    def in_map(self, pointer: T) -> T:
+        """As a reader (``srcu_dereference``), or under the lock."""
+        return self.srcu.dereference(pointer, held=self.machine.running in self.lock.holders())
 
     @kernel_name("unregister_shrinker")
     async def free(self, shrinker: Shrinker) -> None:
@@ -84,28 +103,6 @@ class SrcuGlobalWalk(RwsemShrinkers):
 
 class SrcuWalks(SrcuGlobalWalk):
     """caa05325c912: the walk over a map too."""
-
-    map_readers = ("rcu", "shrinker_srcu")
-
-    def __init__(self, machine: Machine, registry: Registry, cgroups: Cgroups | None, maps: CopiedMaps | None) -> None:
-        super().__init__(machine, registry, cgroups, maps)
-        if maps is not None:
-            maps.free_later = self._call_srcu
-
-    async def _call_srcu(self, address: int, free: Callable[[], None]) -> None:
-        async def shrinker_info_srcu_cb() -> None:
-            # Who sets bits is a reader of RCU, not of this domain.
-            await self.machine.rcu.call_rcu(RcuHead(kvfree, address))
-
-        async def kvfree() -> None:
-            free()
-
-        await self.srcu.call(RcuHead(shrinker_info_srcu_cb, address))
-
-    @part_of_caller
-    def in_map(self, pointer: T) -> T:
-        """As a reader (``srcu_dereference``)."""
-        return self.srcu.dereference(pointer)
 
     def reparenting(self) -> Together:
         """Nobody else changes maps meanwhile."""

@@ -38,7 +38,9 @@ def test_the_portfolio_finds_the_bug_of_a_ported_program(program: str) -> None:
 @pytest.mark.parametrize("twin", sample(twins()), ids=lambda twin: f"{twin.scenario}-{twin.kernel}")
 def test_a_broken_kernel_is_found_and_its_fixed_twin_is_clean(twin: Twin) -> None:
     _, schedules, kinds = search(Search(twin, 1, 1000 if twin.expected else 50))
-    assert kinds == twin.expected, f"after {schedules} schedules"
+    # A search ends with its first finding; where several kinds are expected that is one of them.
+    assert bool(kinds) == bool(twin.expected), f"after {schedules} schedules"
+    assert set(kinds) <= set(twin.expected)
 
 
 def test_a_mean_counts_trials_that_found_nothing_as_the_limit() -> None:
