@@ -4,8 +4,8 @@ Mirrors ``online`` of drivers/base/core.c, ``online``, ``offline``, ``possible``
 the folders ``hotplug`` of kernel/cpu.c (6.1).  All processors have ``online``, the first too, as on arm64 and unlike
 on x86; all that are possible are present.
 
-Who writes carries the request out himself.  Who finds ``device_hotplug_lock`` held waits 5 ms and starts the system
-call again, as for memory.
+Who writes carries the request out himself, inside of what kernfs holds.  Who finds ``device_hotplug_lock`` held waits
+5 ms and starts the system call again, as for memory, without that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from errno import EACCES, EINVAL, EISDIR, ENOENT
 from typing import TYPE_CHECKING
 
 from ...actors import Access
+from ..kernfs import kernfs_read, kernfs_write
 from ..memory_hotplug.device import ERESTARTNOINTR, lock_device_hotplug_sysfs
 from ..proc_pages import node_list
 from ..stack import kernel_name, part_of_caller
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ...actors import Cpu
     from ..machine import Machine
+    from .cpu_state import CpuhpCpuState
 
 CPU_FOLDER = "/sys/devices/system/cpu"
 MASKS: dict[str, Callable[[Cpu], bool]] = {
@@ -32,6 +34,13 @@ MASKS: dict[str, Callable[[Cpu], bool]] = {
     "possible": lambda _: True,
     "present": lambda _: True,
 }
+SHOWN: dict[str, Callable[[Cpu, CpuhpCpuState], int]] = {
+    "online": lambda cpu, _: int(cpu.online),
+    "hotplug/state": lambda _, st: st.state,
+    "hotplug/target": lambda _, st: st.target,
+    "hotplug/fail": lambda _, st: st.fail,
+}
+"""The files of one processor."""
 TRUE = ("1", "y", "Y", "t", "T", "on", "On", "ON", "oN")
 FALSE = ("0", "n", "N", "f", "F", "off", "Off", "OFF")
 
@@ -41,7 +50,7 @@ def is_of_cpus(path: str) -> bool:
     return f"{path}/".startswith(f"{CPU_FOLDER}/")
 
 
-@kernel_name("kernfs_fop_read_iter")
+@part_of_caller
 async def read_cpu_file(machine: Machine, path: str) -> str | int:
     """The text of a file, or what is in a directory; a negative errno where there is neither."""
     name, _, rest = path.removeprefix(CPU_FOLDER).strip("/").partition("/")
@@ -57,18 +66,18 @@ async def read_cpu_file(machine: Machine, path: str) -> str | int:
         return -ENOENT
     if rest in ("", "hotplug"):
         return _listed([*STORE, "state"] if rest else ["hotplug", "online"])
+    if rest not in SHOWN:
+        return -ENOENT
+    return await kernfs_read(machine.kernfs.file(path, f"cpu/{rest}"), lambda: _show(machine, cpu, rest))
+
+
+@kernel_name("dev_attr_show")
+async def _show(machine: Machine, cpu: Cpu, attribute: str) -> str:
     await machine.cpu_hotplug.read
-    st = machine.cpu_hotplug.state_of(cpu)
-    shown = {
-        "online": int(cpu.online),
-        "hotplug/state": st.state,
-        "hotplug/target": st.target,
-        "hotplug/fail": st.fail,
-    }
-    return f"{shown[rest]}\n" if rest in shown else -ENOENT
+    return f"{SHOWN[attribute](cpu, machine.cpu_hotplug.state_of(cpu))}\n"
 
 
-@kernel_name("kernfs_fop_write_iter")
+@part_of_caller
 async def write_cpu_file(machine: Machine, path: str, text: str) -> int:
     """Write to a file; 0 or a negative errno."""
     name, _, rest = path.removeprefix(CPU_FOLDER).strip("/").partition("/")
@@ -82,18 +91,11 @@ async def write_cpu_file(machine: Machine, path: str, text: str) -> int:
     store = online_store if rest == "online" else STORE.get(rest.removeprefix("hotplug/"))
     if store is None:
         return -EACCES if rest == "hotplug/state" else -ENOENT
-    return await _until_done(machine, cpu, text, store)
-
-
-@part_of_caller
-async def _until_done(
-    machine: Machine, cpu: Cpu, text: str, store: Callable[[Machine, Cpu, str], Awaitable[int]]
-) -> int:
-    """One system call, started again where it says so (``restart_syscall``)."""
-    while True:
-        error = await store(machine, cpu, text)
-        if error != -ERESTARTNOINTR:
-            return error
+    file = machine.kernfs.file(path, f"cpu/{rest}")
+    error = -ERESTARTNOINTR
+    while error == -ERESTARTNOINTR:  # ``restart_syscall``
+        error = await kernfs_write(file, lambda: store(machine, cpu, text))
+    return error
 
 
 def _find(machine: Machine, name: str) -> Cpu | None:
