@@ -17,6 +17,7 @@ from ..explore.story import summary, tell
 from ..explore.subject import ScenarioSubject, signature
 from ..run import RunOptions, interruptible, run_scenario
 from ..token import STEADY, check_number, make_token
+from ..words import plural
 from .progress import RunProgress
 
 if TYPE_CHECKING:
@@ -171,10 +172,11 @@ def save_failure(scenario: Scenario, options: RunOptions) -> None:
 def headline(scenario: Scenario, origin: Origin, how: str) -> list[str]:
     """What is run, in two lines."""
     kernel, machine = scenario.kernel, scenario.machine
+    size = f"{plural(len(machine.cpus), 'CPU')}, {plural(len(machine.nodes), 'node')}"
     patches = "".join([*(f" +{name}" for name in kernel.apply), *(f" -{name}" for name in kernel.revert)])
     return [
         f"{scenario.title or origin.path}",
-        f"  {kernel.release}{patches}, {len(machine.cpus)} CPUs, {len(machine.nodes)} nodes, {how}",
+        f"  {kernel.release}{patches}, {size}, {how}",
     ]
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ..words import plural
+
 
 @click.group("topology")
 def command() -> None:
@@ -57,7 +59,7 @@ def import_machine(file: str, output: str | None) -> int:
         Path(output).write_text(text)
     except OSError as error:
         raise click.UsageError(f"cannot write {output}: {error.strerror}") from error
-    click.echo(f"{output}: {len(machine.cpus)} CPUs, {len(machine.nodes)} nodes")
+    click.echo(f"{output}: {plural(len(machine.cpus), 'CPU')}, {plural(len(machine.nodes), 'node')}")
     return 0
 
 

@@ -62,7 +62,7 @@ def headline(comparison: Comparison) -> list[str]:
     machine, options = first.scenario.machine, comparison.options
     seeds = options.seeds
     seed = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}: median [least..most]"
-    parts = [_plural(len(machine.cpus), "CPU"), _plural(len(machine.nodes), "node")]
+    parts = [plural(len(machine.cpus), "CPU"), plural(len(machine.nodes), "node")]
     parts += [f"strategy {options.strategy}", seed]
     times = "virtual time" if comparison.costed else f"times are steps: {options.strategy} has no clock"
     return [first.scenario.title or first.origin.path, f"  {', '.join(parts)}; {times}"]
@@ -137,10 +137,6 @@ def _differing(comparison: Comparison) -> Iterator[str]:
             continue
         if any(figure != counted[0] for figure in counted):
             yield name
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _any(figure: Figure | None) -> bool:
