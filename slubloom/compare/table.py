@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..words import plural
 from .result import Figure
 
 if TYPE_CHECKING:
