@@ -21,7 +21,7 @@ from .shrinker.refcounted import (
     RefcountedGlobalWalk,
     RefcountedPutAlways,
 )
-from .shrinker.rwsem import RwsemShrinkers
+from .shrinker.rwsem import ClearWithoutRecount, RwsemShrinkers
 from .shrinker.srcu import SrcuGlobalWalk, SrcuWalks
 
 SHRINKER_RELEASED: tuple[Patch, ...] = (
@@ -85,6 +85,13 @@ SHRINKER_RELEASED: tuple[Patch, ...] = (
 
 SHRINKER_NEVER_RELEASED: tuple[Patch, ...] = (
     Patch(
+        "clear-bit-without-recount",
+        "",
+        None,
+        "never sent: a shrinker that had nothing is not asked again after its bit was cleared",
+        lambda kernel: replace(kernel, shrinkers=ClearWithoutRecount),
+    ),
+    Patch(
         "srcu-global-shrink-rc",
         "f95bdb700bc6",
         None,
@@ -134,7 +141,7 @@ SHRINKER_NEVER_RELEASED: tuple[Patch, ...] = (
         lambda kernel: replace(kernel, shrinkers=DeferredWithoutRcu),
     ),
 )
-"""The first two are of 6.4-rc, for releases up to 6.6; the others for 6.7 and later.
+"""The first is for 4.19 to 6.6, the next two are of 6.4-rc, for releases up to 6.6; the others for 6.7 and later.
 
 The last three answer questions of the review of lockless slab shrink: each takes away one thing that it rests on.
 """

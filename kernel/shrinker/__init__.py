@@ -43,7 +43,8 @@ put.  The unit stays, without RCU, as long as the cgroup, which the walker holds
 
 A shrinker that has nothing says SHRINK_EMPTY: its bit is cleared, it is asked again, and the bit is set again if it has
 something after all.  Who adds the first object puts it on the list, then sets the bit.  One of the two sees the other
-(here: in every interleaving; on real processors thanks to two full barriers, M30).
+(here: in every interleaving; on real processors thanks to two full barriers, M30).  `ClearWithoutRecount` of `rwsem`,
+a patch that nobody sent, leaves the second question out.
 
 Maps (seam ``shrinker_maps``, module `maps`): up to 6.6 growing *copies* the map with all old bits set, for a bit may be
 set in the old one after it was copied; from 6.7 (307bececcd12) *units are shared* by the old and the new array, which

@@ -175,6 +175,15 @@ class RwsemShrinkers(Walks):
         return await self.is_contended()
 
 
+class ClearWithoutRecount(RwsemShrinkers):
+    """Never sent: a shrinker that had nothing is not asked again after its bit was cleared (M30)."""
+
+    @part_of_caller
+    async def recount(self, sc: ShrinkControl, shrinker: Shrinker, priority: int) -> int:
+        """Take it that nothing was added meanwhile."""
+        return SHRINK_EMPTY
+
+
 class AskAll(RwsemShrinkers):
     """Up to 4.18."""
 

@@ -185,12 +185,16 @@ class Walks:
         freed = await self.do_shrink_slab(sc, shrinker, priority)
         if freed == SHRINK_EMPTY:
             await unit.clear_bit(number % BITS_PER_LONG)
-            # Who added an object before that has found the bit set, and does not set it again.
-            freed = await self.do_shrink_slab(sc, shrinker, priority)
+            freed = await self.recount(sc, shrinker, priority)
             if freed == SHRINK_EMPTY:
                 return 0
             await maps.set_bit(sc.memcg, sc.nid, number)
         return freed
+
+    @part_of_caller
+    async def recount(self, sc: ShrinkControl, shrinker: Shrinker, priority: int) -> int:
+        """Ask again, the bit being clear now: whoever added an object before that found it set, and left it so."""
+        return await self.do_shrink_slab(sc, shrinker, priority)
 
     # --- coming and going
 

@@ -197,6 +197,25 @@ def test_m29_a_cgroup_has_ended_when_an_object_is_put_on_its_list(release: str, 
     assert kinds_found.keys() == found
 
 
+# --- M30: a bit is cleared after the count, and the shrinker is not asked again
+
+
+def m30(release: str, apply: Sequence[str], schedules: int) -> list[str]:
+    scenario = load(gallery_path("bit-cleared-for-ever"), release=release, apply=apply)
+    tally = Campaign(ScenarioSubject(scenario), CampaignOptions(schedules=schedules)).run()
+    return [finding.violation.kind for finding in tally.findings.values()]
+
+
+@pytest.mark.parametrize("release", ["v5.13", "v6.1", "v6.6"])
+def test_m30_an_object_added_between_count_and_clearing_is_lost_without_a_recount(release: str) -> None:
+    assert m30(release, ["clear-bit-without-recount"], 200) == ["invariant"]
+
+
+@pytest.mark.parametrize("release", ["v4.18", "v5.13", "v6.1", "v6.6", "v6.7", "v6.12"])
+def test_m30_nothing_is_lost_where_the_shrinker_is_asked_again(release: str) -> None:
+    assert m30(release, [], 60) == []
+
+
 # --- an addition between the two changes of a cgroup that goes offline
 
 
