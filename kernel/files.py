@@ -15,6 +15,7 @@ from .kernfs import kernfs_read, kernfs_write
 from .memcg.files import is_of_cgroups, read_cgroup_file, write_cgroup_file
 from .memory_hotplug.files import is_of_memory, read_memory_file, write_memory_file
 from .proc_pages import buddyinfo_text, node_list, zoneinfo_text
+from .shrinker.debugfs import is_of_shrinkers
 from .slab.flags import SLAB_RECLAIM_ACCOUNT
 from .slab.procfs import read_slabinfo
 from .slab.sysfs import ATTRIBUTES, STATISTICS, attributes, directories, links, look_up_directory, takes_something
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from .machine import Machine
     from .node_states import NodeMask, NodeStates
+    from .shrinker.debugfs import ShrinkerDebugfs
+    from .shrinker.walks import ShrinkerProtocol
 
 NODE_FOLDER = "/sys/devices/system/node"
 SLAB_FILES = (*ATTRIBUTES, *STATISTICS)
@@ -92,6 +95,9 @@ async def read_file(machine: Machine, path: str) -> str | int:
         return await FILES[path](machine)
     if machine.cgroups is not None and is_of_cgroups(path):
         return await read_cgroup_file(machine.cgroups, path)
+    if is_of_shrinkers(path):
+        found = _shrinker_files(machine)
+        return -ENOENT if found is None else await found[0].read(found[1], path)
     if is_of_memory(path):
         return await read_memory_file(machine.memory_hotplug, path)
     if is_of_cpus(path):
@@ -142,6 +148,9 @@ async def write_file(machine: Machine, path: str, value: str) -> int:
         return -EACCES
     if machine.cgroups is not None and is_of_cgroups(path):
         return await write_cgroup_file(machine.cgroups, path, value)
+    if is_of_shrinkers(path):
+        found = _shrinker_files(machine)
+        return -ENOENT if found is None else await found[0].write(found[1], path, value)
     if is_of_memory(path):
         return await write_memory_file(machine.memory_hotplug, path, value)
     if is_of_cpus(path):
@@ -165,6 +174,13 @@ async def write_file(machine: Machine, path: str, value: str) -> int:
         return await write_slab_attribute(machine.slab, cache, attribute, value)
 
     return await kernfs_write(file, store)
+
+
+def _shrinker_files(machine: Machine) -> tuple[ShrinkerDebugfs, ShrinkerProtocol] | None:
+    shrinkers = machine.shrinkers
+    if shrinkers is None or shrinkers.registry.debugfs is None:
+        return None
+    return shrinkers.registry.debugfs, shrinkers.protocol
 
 
 def error_name(error: int) -> str:

@@ -90,6 +90,7 @@ ANCESTOR = Kernel(
     kernfs=KernfsEra(),
     shrinkers=AskAll,
     shrinker_maps=CopiedMaps,
+    shrinker_debugfs=None,
     lru_reparenting=SetIfEmpty(),
     lru_owner=UnderNodeLock(),
     cgroup_walk=mem_cgroup_iter,

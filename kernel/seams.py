@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .memory_hotplug import HotplugExtent, HotplugLocks, OfflineDrains
     from .rcu import Flavours
     from .rcu.barrier import BarrierSection
+    from .shrinker.debugfs import ShrinkerDebugfs
     from .shrinker.lru_memcg import LruOwner, LruReparenting
     from .shrinker.maps import CopiedMaps
     from .shrinker.reclaim import CgroupWalk
@@ -60,6 +61,7 @@ class Kernel:
     kernfs: KernfsEra
     shrinkers: Callable[[Machine, Registry, Cgroups | None, CopiedMaps | None], ShrinkerProtocol]
     shrinker_maps: Callable[[Machine, Cgroups, FailSlab], CopiedMaps]
+    shrinker_debugfs: Callable[[Machine, Registry, Cgroups | None], ShrinkerDebugfs] | None  # None where there is none
     lru_reparenting: LruReparenting
     lru_owner: LruOwner
     cgroup_walk: CgroupWalk

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .seams import Patch
+from .shrinker.debugfs import ShrinkerDebugfs
 from .shrinker.iterate import without_reference
 from .shrinker.lru_memcg import BeforeLock, SetIfMoved, UnderRcu
 from .shrinker.maps import SerialisedTeardown, SharedUnits, SharedUnitsNoLeak
@@ -38,6 +39,13 @@ SHRINKER_RELEASED: tuple[Patch, ...] = (
         (5, 10),
         "mm: list_lru: set shrinker map bit when child nr_items is not zero",
         lambda kernel: replace(kernel, lru_reparenting=SetIfMoved()),
+    ),
+    Patch(
+        "shrinker-debugfs",
+        "",
+        (6, 0),
+        "mm: shrinkers: introduce debugfs interface for memory shrinkers",
+        lambda kernel: replace(kernel, shrinker_debugfs=ShrinkerDebugfs),
     ),
     Patch(
         "shared-shrinker-units",

@@ -57,6 +57,7 @@ from ..rcu.kvfree import Batch, KvfreeCpu
 from ..rcu.polled import PolledSequence
 from ..rcu.segcblist import SegmentedCallbacks
 from ..rcu.srcu import SrcuStruct
+from ..shrinker.debugfs import DebugfsEntry, ShrinkerDebugfs
 from ..shrinker.info import MemcgPerNode, ShrinkerInfo, ShrinkerInfoUnit
 from ..shrinker.list_lru import ListLru, ListLruMemcg, ListLruNode, ListLruOne
 from ..shrinker.maps import CopiedMaps
@@ -96,6 +97,7 @@ AUDITED: tuple[type, ...] = (
     CpuHotplug,
     CpuhpCpuState,
     DebugMemory,
+    DebugfsEntry,
     Expedited,
     ErrorInjection,
     ExpeditedRcu,
@@ -145,6 +147,7 @@ AUDITED: tuple[type, ...] = (
     RootParams,
     SegmentedCallbacks,
     Shrinker,
+    ShrinkerDebugfs,
     ShrinkerInfo,
     ShrinkerInfoUnit,
     Shrinkers,

@@ -68,7 +68,7 @@ Lock order, outermost first: ``cgroup_mutex`` → ``list_lrus_mutex`` → ``nlru
 
 The series as reviewed (v4 of lockless slab shrink) has no variant of its own: of the source this rests on nothing that
 would tell its protocol from the merged one.  Left out: what differs from 4.19 to 5.12 (deferred counts per
-shrinker, placeholders in the idr), where these releases get the protocol of 5.13; debugfs; vfs_cache_pressure.
+shrinker, placeholders in the idr), where these releases get the protocol of 5.13; vfs_cache_pressure.
 """
 
 from .shrinker import ShrinkControl, Shrinker

@@ -85,6 +85,7 @@ class _References(Walks):
                 shrinker.flags &= ~SHRINKER_REGISTERED
             if shrinker.flags & SHRINKER_MEMCG_AWARE:
                 await self.registry.idr_remove(shrinker.id)
+        await self.registry.debugfs_remove(shrinker)
 
         async def shrinker_free_rcu_cb() -> None:
             free_structure(shrinker)
@@ -150,6 +151,10 @@ class Refcounted(_References):
     def reparenting(self) -> Together:
         """The mutex (604b8b655020)."""
         return Together((self.lock.lock, self.lock.unlock))
+
+    def asking(self) -> Together:
+        """Nothing: the file keeps the shrinker."""
+        return Together()
 
     @kernel_name("shrink_slab")
     async def shrink_slab(self, gfp: int, nid: int, memcg: MemCgroup | None, priority: int) -> int:

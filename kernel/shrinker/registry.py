@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..fault import FailSlab
     from ..machine import Machine
+    from .debugfs import ShrinkerDebugfs
     from .shrinker import Shrinker
 
 
@@ -35,6 +36,7 @@ class Registry:
         self.first: Shrinker | None = None
         self.last: Shrinker | None = None
         self.idr: dict[int, Shrinker] = {}
+        self.debugfs: ShrinkerDebugfs | None = None  # set by boot, where the release has it
 
     def adopt(self, shrinker: Shrinker) -> None:
         """A shrinker that will be found here."""
@@ -52,6 +54,8 @@ class Registry:
         else:
             last.next = shrinker
         self.last = shrinker
+        if self.debugfs is not None:
+            self.debugfs.add(shrinker)
 
     async def list_del(self, shrinker: Shrinker) -> None:
         """Take a shrinker off; who stands at it still finds the next."""
@@ -68,6 +72,14 @@ class Registry:
             self.last = before
         else:
             after.prev = before
+        if self.debugfs is not None:
+            self.debugfs.detach(shrinker)
+
+    @part_of_caller
+    async def debugfs_remove(self, shrinker: Shrinker) -> None:
+        """Remove the directory that `list_del` has detached; without the writers' lock."""
+        if self.debugfs is not None:
+            await self.debugfs.remove(shrinker)
 
     @part_of_caller
     async def next_of(

@@ -56,6 +56,10 @@ class RwsemShrinkers(Walks):
         """The read side: nobody grows maps meanwhile."""
         return Together((self.lock.down_read, self.lock.up_read))
 
+    def asking(self) -> Together:
+        """The read side."""
+        return Together((self.lock.down_read, self.lock.up_read))
+
     # --- coming and going
 
     @kernel_name("prealloc_shrinker")
@@ -82,6 +86,7 @@ class RwsemShrinkers(Walks):
         claim(self.machine, shrinker)
         async with self.lock:
             await self.unlink(shrinker)
+        await self.registry.debugfs_remove(shrinker)
         free_structure(shrinker)
 
     @part_of_caller

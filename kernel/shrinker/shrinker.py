@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..existence import KeptBy
     from ..machine import Machine
     from ..memcg import MemCgroup
+    from .debugfs import DebugfsEntry
 
 SHRINKER_REGISTERED = 1 << 0
 SHRINKER_NUMA_AWARE = 1 << 1
@@ -59,6 +60,7 @@ class Shrinker(Structure):
         "address",
         "batch",
         "count_objects",
+        "debugfs_entry",
         "done",
         "flags",
         "found_by",
@@ -76,7 +78,7 @@ class Shrinker(Structure):
     )
 
     embedded = ("refcount",)
-    emulated = ("_machine", "address", "found_by", "name", "read_state", "scan_address", "state")
+    emulated = ("_machine", "address", "debugfs_entry", "found_by", "name", "read_state", "scan_address", "state")
 
     def __init__(
         self,
@@ -109,6 +111,7 @@ class Shrinker(Structure):
         self.id = NO_ID
         self.next: Shrinker | None = None
         self.prev: Shrinker | None = None
+        self.debugfs_entry: DebugfsEntry | None = None
         self.found_by: tuple[Resource, ...] = ()  # what those declare who find it
         # Atomic.
         self.refcount = Refcount(machine, f"shrinker->refcount {name}")

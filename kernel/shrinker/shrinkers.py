@@ -57,6 +57,8 @@ class Shrinkers:
         self.cgroups = cgroups
         self.failslab = failslab
         self.registry = Registry(machine, failslab)
+        if kernel.shrinker_debugfs is not None:
+            self.registry.debugfs = kernel.shrinker_debugfs(machine, self.registry, cgroups)
         self.maps = None if cgroups is None else kernel.shrinker_maps(machine, cgroups, failslab)
         self.protocol = kernel.shrinkers(machine, self.registry, cgroups, self.maps)
         self.reparenting = kernel.lru_reparenting

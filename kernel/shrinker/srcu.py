@@ -71,6 +71,7 @@ class SrcuGlobalWalk(RwsemShrinkers):
         claim(self.machine, shrinker)
         async with self.lock:
             await self.unlink(shrinker)
+        await self.registry.debugfs_remove(shrinker)
         await self._next_generation
         self.generation += 1
         await self.srcu.synchronize()

@@ -57,6 +57,10 @@ class ShrinkerProtocol(Protocol):
         """Ask all shrinkers about a node, for one cgroup (None: there are none); how many objects were freed."""
         ...
 
+    def asking(self) -> Together:
+        """What who asks one shrinker through its debugfs file holds, beyond that file."""
+        ...
+
     def reparenting(self) -> Together:
         """What is held while deferred counts go to a parent."""
         ...
